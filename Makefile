@@ -1,0 +1,82 @@
+# unblend: build, test, demonstrate, install. `make help` lists the targets.
+#
+# giouring reaches into package syscall by go:linkname, which Go links since 1.23 only with
+# -checklinkname=0. An -ldflags on the command line replaces the one in GOFLAGS instead of adding
+# to it, so every -ldflags here carries it. CGO_ENABLED=0: AllThreadsSyscall refuses to run in a
+# program that links C.
+
+LINKNAME := -checklinkname=0
+export GOFLAGS := -buildvcs=false -ldflags=$(LINKNAME)
+export CGO_ENABLED := 0
+
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+SEEDS ?= 200
+CUTS ?= 20
+KERNEL ?= 6.12
+KERNELS ?= 6.12 backports
+HOST ?=
+
+VMRUN := go run ./tools/internal/vm/vmrun
+
+.DEFAULT_GOAL := build
+.PHONY: build help test lint generate demo sim bench crash deps clean FORCE
+
+## build: bin/unblend, the one program (the default)
+build: bin/unblend
+
+bin/unblend: FORCE
+	go build -trimpath -ldflags='$(LINKNAME) -X main.version=$(VERSION)' -o $@ ./tools/unblend
+
+## test: everything, on this machine and in virtual machines (under half an hour on two cores)
+test: deps
+	go vet ./...
+	go test ./...
+
+## lint: gofumpt, vet, staticcheck
+lint:
+	@out=$$(go run $(GOFUMPT) -l .) && test -z "$$out" || \
+		{ echo "lint: gofumpt would change:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+## generate: run the code generators (needs clang-14, llvm-14 and libbpf-dev)
+generate:
+	go generate ./...
+
+## demo: the main job in a virtual machine; HOST=1: on this machine's own kernel
+demo: build
+	go build -o bin/demo ./tools/internal/demo
+ifeq ($(HOST),1)
+	bin/demo -unblend bin/unblend -host
+else
+	$(VMRUN) -kernel $(KERNEL) -t 900s -- bin/demo -unblend bin/unblend
+endif
+
+## sim: crash simulation of the whole engine, SEEDS=200
+sim:
+	go test ./placement -run '^TestSimCampaign$$' -count=1 -v -timeout 24h -args -seeds=$(SEEDS)
+
+## bench: the benchmarks
+bench:
+	go test ./perf/... -run '^$$' -bench . -benchmem -timeout 2h
+
+## crash: power cuts under a virtual machine, CUTS=20 on each kernel
+crash:
+	@for k in $(KERNELS); do \
+		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
+		go test ./tools/internal/vmtest -run '^TestPowerCut' -count=1 -v -timeout 4h || exit 1; \
+	done
+
+## clean: remove what the build made
+clean:
+	rm -rf bin
+
+## help: this list
+help:
+	@sed -n 's/^## //p' Makefile | while IFS=: read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+FORCE:
