@@ -138,7 +138,7 @@ func (d *Disk) vanishInFlight() {
 		d.w.freeRequest(r)
 		d.inflight[i] = nil
 	}
-	d.inflight, d.orphans = d.inflight[:0], 0
+	d.inflight, d.orphans, d.wake = d.inflight[:0], 0, 0
 	d.model.reset()
 }
 

@@ -78,6 +78,7 @@ type Disk struct {
 	done     uint64     // number of completed operations; stamps the versions
 	gone     bool       // the device has vanished
 	lastEnd  int64      // where the last submitted write ended
+	wake     int64      // when the timing model is asked again, if that is to come
 }
 
 // Stats counts what a disk was asked to do since it was made.
@@ -265,7 +266,8 @@ func (d *Disk) pump() {
 		case r != nil:
 			t, r.extra = max(t, d.w.now)+r.extra, 0
 			d.w.push(event{t: t, r: r})
-		case t > d.w.now:
+		case t > d.w.now && t != d.wake:
+			d.wake = t
 			d.w.push(event{t: t, d: d})
 			return
 		default:
