@@ -59,6 +59,9 @@ var (
 	ErrStale = errors.New("the newest root is missing; an older one would bring back old data")
 	// ErrNoRoot is returned when no copy of any root is readable.
 	ErrNoRoot = errors.New("no readable root")
+	// ErrTooManyBad is returned when more blocks of the capacity device have failed than a root
+	// can name: the device is dying.
+	ErrTooManyBad = errors.New("too many bad blocks on the capacity device")
 	// ErrDamaged is returned when bytes on a device are not what was written there. The error
 	// around it says where and what: see CorruptError.
 	ErrDamaged = errors.New("damaged")
@@ -117,3 +120,18 @@ func (e *DamagedError) Error() string {
 
 // Unwrap makes the error an ErrDamaged.
 func (e *DamagedError) Unwrap() error { return ErrDamaged }
+
+// DeviceError says which operation of which device failed. It wraps the device's error.
+type DeviceError struct {
+	Op  string
+	Dev log.Dev
+	Off int64 // bytes from the start of the device
+	Err error
+}
+
+func (e *DeviceError) Error() string {
+	return fmt.Sprintf("%s device: %s at offset %d: %v", e.Dev, e.Op, e.Off, e.Err)
+}
+
+// Unwrap returns the device's error.
+func (e *DeviceError) Unwrap() error { return e.Err }

@@ -9,7 +9,8 @@ import (
 )
 
 // Label says what a device is to its pool and where everything lies. It fills the first block of
-// each metadata home, is written by init, and again when the pool grows.
+// each metadata home and, of a pool on one device, the last of the device. It is written by init,
+// and again when the pool grows.
 //
 //	  0  frame (format_block.go)
 //	 40  role u8 | durability u8 | 0 u16 | block size u32
@@ -223,7 +224,7 @@ func (l *Label) validate(at place) error {
 		return at.corrupt("label: role", 1<<at.dev, uint64(l.Role))
 	case l.Durability > DurabilityFlush:
 		return at.corrupt("label: durability", uint64(DurabilityFlush), uint64(l.Durability))
-	case l.Homes[at.dev] != uint64(at.off/log.BlockSize):
+	case !l.belongsAt(at):
 		return at.corrupt("label: home", uint64(at.off/log.BlockSize), l.Homes[at.dev])
 	case l.LogOffset%log.BlockSize != 0:
 		return at.corrupt("label: log offset", 0, l.LogOffset)
@@ -245,6 +246,14 @@ func (l *Label) validate(at place) error {
 	}
 	return l.validateRanges(at)
 }
+
+// belongsAt reports whether a copy of the label belongs at the given place.
+func (l *Label) belongsAt(at place) bool {
+	block := uint64(at.off / log.BlockSize)
+	return block == l.Homes[at.dev] || l.Role == RoleBoth && block == l.lastBlock()
+}
+
+func (l *Label) lastBlock() uint64 { return l.Sizes[log.Capacity]/log.BlockSize - 1 }
 
 // validateDevices checks that the two devices are one exactly when the role says so.
 func (l *Label) validateDevices(at place) error {
@@ -292,6 +301,9 @@ func (l *Label) validateRanges(at place) error {
 		{ZoneReserved, log.Capacity, l.Homes[log.Capacity], l.Home.Blocks},
 		{ZoneReserved, log.Fast, l.LogOffset / log.BlockSize, l.LogBlocks()},
 	}, l.Zones...)
+	if l.Role == RoleBoth {
+		all = append(all, Zone{ZoneReserved, log.Capacity, l.lastBlock(), 1})
+	}
 	for i, z := range all {
 		if z.Kind != ZoneData && z.Kind != ZoneReserved {
 			return at.corrupt("label: kind of zone", uint64(ZoneReserved), uint64(z.Kind))

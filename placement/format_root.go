@@ -37,7 +37,7 @@ type Root struct {
 	PageRefs    []ShadowRef // at most maxTopRefs
 	FreeBlocks  uint64
 	FreePages   uint64
-	Bad         []uint64 // ascending, at most MaxBad
+	Bad         []uint64 // ascending, at most maxBadBlocks
 	Time        int64    // Unix time in seconds
 	Clean       bool     // the pool was shut down: nothing is in the log
 }
@@ -60,21 +60,22 @@ type ShadowRef struct {
 }
 
 const (
-	// MaxBad is how many bad blocks of the capacity device a root can name.
-	MaxBad = 128
-
 	rootMagic   = "UNBROOT\x00"
 	rootVersion = 1
 	rootClean   = 1 // flag
 	refSize     = 8
 	maxTopRefs  = 64
-	rootBlocks  = 128 // offsets in the block
-	rootPages   = rootBlocks + maxTopRefs*refSize
-	rootBad     = rootPages + maxTopRefs*refSize
-	badSize     = 6
+
+	// maxBadBlocks is how many bad blocks of the capacity device a root can name.
+	maxBadBlocks = 128
+
+	rootBlocks = 128 // offsets in the block
+	rootPages  = rootBlocks + maxTopRefs*refSize
+	rootBad    = rootPages + maxTopRefs*refSize
+	badSize    = 6
 )
 
-const _ = uint(blockCRC - rootBad - MaxBad*badSize) // everything fits
+const _ = uint(blockCRC - rootBad - maxBadBlocks*badSize) // everything fits
 
 func refAt(b []byte) ShadowRef {
 	return ShadowRef{
@@ -169,8 +170,8 @@ func (r *Root) decodeLists(b []byte, at place) error {
 	if n := max(blocks, pages); n > maxTopRefs {
 		return at.corrupt("root: references", maxTopRefs, uint64(n))
 	}
-	if bad > MaxBad {
-		return at.corrupt("root: bad blocks", MaxBad, uint64(bad))
+	if bad > maxBadBlocks {
+		return at.corrupt("root: bad blocks", maxBadBlocks, uint64(bad))
 	}
 	for i := range int(blocks) {
 		r.BlockRefs = append(r.BlockRefs, refAt(b[rootBlocks+i*refSize:]))
@@ -199,8 +200,8 @@ func (r *Root) validate(at place) error {
 	case len(r.BlockRefs) > maxTopRefs || len(r.PageRefs) > maxTopRefs:
 		n := max(len(r.BlockRefs), len(r.PageRefs))
 		return at.corrupt("root: references", maxTopRefs, uint64(n))
-	case len(r.Bad) > MaxBad:
-		return at.corrupt("root: bad blocks", MaxBad, uint64(len(r.Bad)))
+	case len(r.Bad) > maxBadBlocks:
+		return at.corrupt("root: bad blocks", maxBadBlocks, uint64(len(r.Bad)))
 	}
 	if err := validateRefs(r.BlockRefs, r.BlockLevels, at); err != nil {
 		return err

@@ -1,0 +1,129 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// extentMin is how many blocks a discard or write-zeroes needs to become an extent; smaller ones
+// become entries of the dirty index.
+const extentMin = 64
+
+// extent is a range of blocks of a node that were zeroed. seq is the sequence number of the oldest
+// record that took part in it: the map is to know of the extent before anything newer is moved
+// there.
+type extent struct {
+	node       uint32
+	start, end uint64 // blocks [start, end)
+	seq        uint64
+}
+
+// extents holds the zeroed ranges that the maps do not know yet, at most a fixed number of them,
+// by node and start. Extents of a node neither overlap nor touch: add merges them, and the merged
+// one has the lowest sequence number. So
+//
+//   - a block that the dirty index has is newer than an extent around it: whoever adds an extent
+//     first removes the blocks of its range from the index;
+//   - before blocks up to some sequence number are moved into a map, all extents with numbers up
+//     to it are applied there: then none is older than the blocks it covers.
+type extents struct {
+	list []extent
+}
+
+// newExtents returns room for n extents.
+func newExtents(n int) *extents { return &extents{list: make([]extent, 0, n)} }
+
+// len returns how many extents there are.
+func (x *extents) len() int { return len(x.list) }
+
+// room reports whether n more extents can be added, wherever they lie.
+func (x *extents) room(n int) bool { return len(x.list)+n <= cap(x.list) }
+
+// after returns the index of the first extent of node that ends at or after block, or of the first
+// of a later node.
+func (x *extents) after(node uint32, block uint64) int {
+	return sort.Search(len(x.list), func(i int) bool {
+		e := &x.list[i]
+		return e.node > node || e.node == node && e.end >= block
+	})
+}
+
+// add adds the range [start, end), which is not empty, of a node. It panics when there is no room:
+// whoever admits a request counts it first.
+func (x *extents) add(node uint32, start, end, seq uint64) {
+	i := x.after(node, start)
+	j := i
+	e := extent{node, start, end, seq}
+	for ; j < len(x.list) && x.list[j].node == node && x.list[j].start <= end; j++ {
+		old := &x.list[j]
+		e.start, e.end = min(e.start, old.start), max(e.end, old.end)
+		e.seq = min(e.seq, old.seq)
+	}
+	if i < j {
+		x.list[i] = e
+		x.list = slices.Delete(x.list, i+1, j)
+		return
+	}
+	if !x.room(1) {
+		panic(fmt.Sprintf("placement: all %d zero extents are in use", len(x.list)))
+	}
+	x.list = slices.Insert(x.list, i, e)
+}
+
+// covers reports whether block of node lies in an extent.
+func (x *extents) covers(node uint32, block uint64) bool {
+	return x.overlaps(node, block, block+1)
+}
+
+// overlaps reports whether an extent has a block of [from, to) of node.
+func (x *extents) overlaps(node uint32, from, to uint64) bool {
+	i := x.after(node, from+1)
+	return i < len(x.list) && x.list[i].node == node && x.list[i].start < to
+}
+
+// firstUpTo returns the first extent, by node and start, with a sequence number of at most seq.
+func (x *extents) firstUpTo(seq uint64) (extent, bool) {
+	for i := range x.list {
+		if x.list[i].seq <= seq {
+			return x.list[i], true
+		}
+	}
+	return extent{}, false
+}
+
+// minSeq returns the lowest sequence number of all, or the highest number there is when there are
+// no extents.
+func (x *extents) minSeq() uint64 {
+	seq := ^uint64(0)
+	for i := range x.list {
+		seq = min(seq, x.list[i].seq)
+	}
+	return seq
+}
+
+// applied notes that the map of node has zeros in [start, upto), where start was the start of an
+// extent when that was applied. If the extent has been merged with one below since, all of it
+// stays and is applied again: that needs no room for a split, and does no harm because nothing it
+// covers may have been moved meanwhile.
+func (x *extents) applied(node uint32, start, upto uint64) {
+	i := x.after(node, start+1)
+	if upto <= start || i == len(x.list) {
+		return
+	}
+	e := &x.list[i]
+	if e.node != node || e.start != start {
+		return
+	}
+	if e.start = upto; e.start >= e.end {
+		x.list = slices.Delete(x.list, i, i+1)
+	}
+}
+
+// removeNode forgets the extents of a node, and returns how many those were.
+func (x *extents) removeNode(node uint32) int {
+	i := x.after(node, 0)
+	j := x.after(node+1, 0)
+	x.list = slices.Delete(x.list, i, j)
+	return j - i
+}
