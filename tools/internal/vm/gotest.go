@@ -1,0 +1,51 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// RunTest builds the test binary of a Go package on the host and runs it in a machine, in the
+// package's directory, with the given arguments (such as -test.v): the guest's own compiler would
+// take minutes. cfg.Command is ignored.
+func RunTest(ctx context.Context, cfg Config, pkg string, args ...string) (Result, error) {
+	tmp, err := os.MkdirTemp("", "unblend-test-")
+	if err != nil {
+		return Result{}, err
+	}
+	defer os.RemoveAll(tmp)
+	dir, err := goTool(ctx, "list", "-f", "{{.Dir}}", pkg)
+	if err != nil {
+		return Result{}, err
+	}
+	cfg.Dir = strings.TrimSpace(dir)
+	binary := filepath.Join(tmp, filepath.Base(cfg.Dir)+".test")
+	if _, err := goTool(ctx, "test", "-c", "-o", binary, pkg); err != nil {
+		return Result{}, err
+	}
+	cfg.Files = append(cfg.Files, binary)
+	cfg.Command = "exec " + Quote("/vm/"+filepath.Base(binary))
+	for _, a := range args {
+		cfg.Command += " " + Quote(a)
+	}
+	return Run(ctx, cfg)
+}
+
+// goTool runs the go command and returns what it printed.
+func goTool(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	// As the Makefile has it: giouring does not link without.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0",
+		"GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false -ldflags=-checklinkname=0")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("go %s: %w: %s", args[0], err, lastLines(stderr.String(), 20))
+	}
+	return string(out), nil
+}
