@@ -58,6 +58,41 @@ func mostly(rng *rand.Rand, keep Keep) Keep {
 	}
 }
 
+// Exhaust goes through all that a power cut can leave, for small cases: run the case with its Keep
+// again and again until Next returns false. With Whole blocks do not tear.
+type Exhaust struct {
+	Whole bool
+
+	digits, bases []int // the choices of this run, and how many each had
+	at            int
+}
+
+// Keep is the Keep of this run.
+func (e *Exhaust) Keep(c Choice) int {
+	if e.Whole && c.Sector > 0 {
+		return e.digits[e.at-1]
+	}
+	if e.at == len(e.digits) {
+		e.digits, e.bases = append(e.digits, 0), append(e.bases, 0)
+	}
+	e.bases[e.at] = c.N
+	e.at++
+	return e.digits[e.at-1]
+}
+
+// Next prepares the next run, and returns false if there is none.
+func (e *Exhaust) Next() bool {
+	e.digits, e.at = e.digits[:e.at], 0
+	for i := len(e.digits) - 1; i >= 0; i-- {
+		if e.digits[i]+1 < e.bases[i] {
+			e.digits[i]++
+			e.digits, e.bases = e.digits[:i+1], e.bases[:i+1]
+			return true
+		}
+	}
+	return false
+}
+
 // Crash cuts the power of all disks at this instant: what is in flight vanishes without an answer
 // and each sector that is not durable keeps what keep says (nil: World.KeepRandom). Until Restart
 // operations vanish and synchronous calls return ErrPower.

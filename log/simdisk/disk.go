@@ -87,7 +87,7 @@ type Stats struct {
 	FUAWrites               uint64 // of Writes, those with FUA
 	SequentialWrites        uint64 // of Writes, those that start where the one before ended
 	ReadBytes, WrittenBytes uint64
-	Overlaps                uint64 // blocks submitted while a write to them was in flight
+	Overlaps                uint64 // blocks read or written with another write in flight to them
 	OutOfRange              uint64 // operations that reached beyond the end
 	MaxInFlight             int
 	Injected                [faultKinds]uint64 // faults that happened, by FaultKind
@@ -115,7 +115,7 @@ type request struct {
 	errno   int32 // negative errno it ends with, 0 for success
 	extra   int64 // ns added to what the timing model says
 	sampled bool  // read: the buffers have been filled
-	void    bool  // the device vanished under it
+	void    bool  // the device has vanished: it ends with ENODEV
 
 	ready int64  // for the timing model, ns
 	need  uint64 // for the timing model: a flush waits for jobs up to this one
@@ -175,7 +175,7 @@ func (d *Disk) start(kind log.Kind, fua bool, off int64, bufs [][]byte, t log.To
 	r := w.newRequest()
 	r.d, r.kind, r.fua, r.off, r.bufs, r.token, r.reply = d, kind, fua, off, bufs, t, reply
 	r.n = d.checkShape(r)
-	r.at = off
+	r.at, r.void = off, d.gone
 	w.seq++
 	r.seq = w.seq
 	r.slot = len(d.inflight)
@@ -183,7 +183,9 @@ func (d *Disk) start(kind log.Kind, fua bool, off int64, bufs [][]byte, t log.To
 	d.stats.MaxInFlight = max(d.stats.MaxInFlight, len(d.inflight))
 	d.count(r)
 	d.clip(r)
-	d.drawFault(r)
+	if !r.void {
+		d.drawFault(r)
+	}
 	w.hashSubmit(r)
 	switch kind {
 	case log.Write:
@@ -199,6 +201,13 @@ func (d *Disk) start(kind log.Kind, fua bool, off int64, bufs [][]byte, t log.To
 	d.model.add(w.now, r)
 	d.pump()
 	w.countdown()
+}
+
+// Buffer returns n bytes of zeros that are aligned as disks want it.
+func Buffer(n int) []byte {
+	b := make([]byte, n+log.BlockSize-1)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (log.BlockSize - 1)
+	return b[skip : skip+n : skip+n]
 }
 
 // checkShape panics on what no driver lets pass and returns the operation's length.
@@ -298,7 +307,7 @@ func (d *Disk) finish(r *request) {
 
 // perform does to the medium what the request does as it ends and returns its result.
 func (d *Disk) perform(r *request) int32 {
-	if r.void || d.gone {
+	if r.void {
 		d.dropVersions(r)
 		return -errnoNoDevice
 	}

@@ -152,7 +152,8 @@ func (m *hddModel) dispatch(now int64) (*request, int64) {
 	preferCache := q < 0 || m.bytes > m.cacheLimit/2 || len(m.flush) > 0
 	if c := m.chooseCached(now); c >= 0 && preferCache {
 		j := m.cache[c]
-		m.cache = append(m.cache[:c], m.cache[c+1:]...)
+		copy(m.cache[1:c+1], m.cache[:c]) // c is near the front, the rest may be long
+		m.cache = m.cache[1:]
 		m.onSlot = j
 		m.busyOn = &m.onSlot
 		m.busy = now + m.position(now, j.off) + m.transfer(j.off, j.n)
@@ -245,12 +246,9 @@ func (m *hddModel) position(now, addr int64) int64 {
 	if d := math.Abs(float64(addr - m.head)); d >= z.track {
 		seek = float64(m.SeekMin) + float64(m.SeekFull)*math.Sqrt(d/float64(m.Capacity))
 	}
-	place := math.Mod(float64(addr%m.zoneSize), z.track) / z.track
-	under := math.Mod(float64(now)+seek, m.turn) / m.turn
-	wait := place - under
-	if wait < 0 {
-		wait++
-	}
+	// In turns: where the address is, less where the head will be, as a part of one turn.
+	wait := float64(addr%m.zoneSize)/z.track - (float64(now)+seek)/m.turn
+	wait -= math.Floor(wait)
 	if wait > 1-rounding {
 		wait = 0
 	}

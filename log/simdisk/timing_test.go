@@ -31,7 +31,7 @@ func bench(w *World, d *Disk, kind log.Kind, fua bool, depth, n int, size int64,
 		d.Submit(&ops[i], reply)
 	}
 	for i := range ops {
-		ops[i] = log.Op{Token: log.Token(i), Kind: kind, FUA: fua, Bufs: [][]byte{make([]byte, size)}}
+		ops[i] = log.Op{Token: log.Token(i), Kind: kind, FUA: fua, Bufs: [][]byte{Buffer(int(size))}}
 		submit(i)
 	}
 	for done < n && w.Step() {
@@ -127,7 +127,7 @@ func TestWriteCacheOfHDD(t *testing.T) {
 func TestReadAheadSurvivesAPause(t *testing.T) {
 	w, d := newHDD(4, false)
 	s := d.Sync()
-	p := make([]byte, 1<<20)
+	p := Buffer(1 << 20)
 	if err := s.ReadAt(p, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,8 @@ func (w *World) Rand() *rand.Rand { return w.rng }
 // content and result, and what each power cut left. Two runs of one seed have the same.
 func (w *World) Hash() uint64 { return w.hash }
 
-// Observe has f called for each submitted and each completed operation; nil ends that.
+// Observe has f called for each submitted and each completed operation; nil ends that. f may look
+// but not touch: it starts no operation and cuts no power.
 func (w *World) Observe(f func(Event)) { w.watch = f }
 
 // Step advances the clock to the next event and lets it happen: an operation ends, or a timer
