@@ -56,8 +56,8 @@ type Op struct {
 	Owner Owner
 	Arg   uint64 // for the owner
 	Ref   any    // for the owner; holds a pointer
-	next  uint32
 	busy  bool
+	again bool
 }
 
 // Len returns the operation's length in bytes.
@@ -125,6 +125,10 @@ func (o *Ops) Submit(op *Op) {
 	o.n++
 }
 
+// Again submits op once more from within its OpDone, in the slot it has: a retry never lacks one.
+// The owner may change the device, the offset and the buffers first.
+func (o *Ops) Again(op *Op) { op.again = true }
+
 // Next returns the next operation for the driver to perform, or nil.
 func (o *Ops) Next() *Op {
 	if o.n == 0 {
@@ -152,9 +156,14 @@ func (o *Ops) Complete(t Token, res int32) {
 	case op.Kind != Flush && int64(res) != op.Len():
 		err = syscall.EIO
 	}
-	op.Owner.OpDone(op, err)
-	op.busy, op.Owner, op.Ref = false, nil, nil
 	op.Token += 1 << 32
+	op.Owner.OpDone(op, err)
+	if op.again {
+		op.again = false
+		o.Submit(op)
+		return
+	}
+	op.busy, op.Owner, op.Ref = false, nil, nil
 	o.free = append(o.free, i)
 	o.busy--
 }

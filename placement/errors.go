@@ -57,6 +57,8 @@ var (
 	// ErrStale is returned when the newest readable root is older than what the log was written
 	// after: using it would bring back what was overwritten.
 	ErrStale = errors.New("the newest root is missing; an older one would bring back old data")
+	// ErrWithoutLog is why a pool that was opened without its fast device accepts no writes.
+	ErrWithoutLog = errors.New("opened without its log device: the last checkpoint, read-only")
 	// ErrNoRoot is returned when no copy of any root is readable.
 	ErrNoRoot = errors.New("no readable root")
 	// ErrTooManyBad is returned when more blocks of the capacity device have failed than a root

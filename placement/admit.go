@@ -1,0 +1,167 @@
+package placement
+
+import (
+	"syscall"
+)
+
+// Writers are slowed before the log is full, in proportion to how far it is past the high mark:
+// each block that is admitted costs its volume a delay, up to maxDelay at the very end. Every
+// volume has its own queue and clock, so one that writes much waits much.
+const maxDelay = 4_000_000 // ns for each block
+
+// admit lets r into the log if there is room for all it needs, or queues it for when there is.
+func (p *Pool) admit(r *Request) {
+	r.phase = phaseAdmit
+	r.prepare()
+	v := r.Vol
+	if v.admission.empty() && p.mayAdmit(r) {
+		p.delayNext(v, r)
+		p.push(r)
+		return
+	}
+	r.since = p.now
+	if v.admission.empty() {
+		p.stalled = append(p.stalled, v)
+	}
+	v.admission.add(&r.waiter)
+}
+
+// admitWaiting admits what fits now, volume by volume in turn.
+func (p *Pool) admitWaiting() {
+	for progress := true; progress && len(p.stalled) > 0; {
+		progress = false
+		rest := p.stalled[:0]
+		for _, v := range p.stalled {
+			r := v.admission.head.task.(*Request)
+			if err := p.mustFail(r); err != 0 {
+				v.admission.take()
+				p.fail(r, err)
+				progress = true
+			} else if p.mayAdmit(r) {
+				v.admission.take()
+				v.stats.StallNanos += uint64(p.now - r.since)
+				p.delayNext(v, r)
+				p.push(r)
+				progress = true
+			}
+			if !v.admission.empty() {
+				rest = append(rest, v)
+			}
+		}
+		p.stalled = rest
+	}
+}
+
+// fail ends a writing request that did not get into the log.
+func (p *Pool) fail(r *Request, err errno) {
+	r.Vol.leave(r)
+	p.wake(&r.Vol.waiting)
+	p.end(r, err)
+}
+
+// mustFail returns why r will never be admitted: the pool has become read-only, or it is full and
+// the policy is to say so instead of waiting.
+func (p *Pool) mustFail(r *Request) errno {
+	switch {
+	case p.readOnly != nil:
+		return erofs
+	case p.opt.OnFull == FullFails && p.back.drained() && p.lacksSpace(r):
+		return syscall.ENOSPC
+	}
+	return 0
+}
+
+// mayAdmit reports whether the pool can hold r: entries and extents in the index, and on the
+// capacity device a place for every block, promised before the write enters the log.
+func (p *Pool) mayAdmit(r *Request) bool {
+	switch {
+	case p.readOnly != nil, p.now < r.Vol.nextAdmit:
+		return false
+	case p.index.free()-p.reserved.entries < r.needs.entries:
+		p.stats.IndexStalls++
+		return false
+	case r.needs.extents > 0 && !p.zeros.room(p.reserved.extents+r.needs.extents):
+		return false
+	}
+	if p.lacksSpace(r) && !p.ownsAll(r) {
+		p.stats.SpaceStalls++
+		return false
+	}
+	return true
+}
+
+// lacksSpace reports whether the capacity device or the metadata area might have no place for r,
+// if every dirty block needs a new one.
+func (p *Pool) lacksSpace(r *Request) bool {
+	if r.needs.data == 0 {
+		return false
+	}
+	blocks := p.dirtyData + p.reserved.data + r.needs.data
+	return blocks+p.opt.reserveBlocks > p.blocks.available() ||
+		p.pageNeed+p.pagesFor(r)+p.opt.reservePages > p.pages.available()
+}
+
+// ownsAll reports whether every block of r already has a place of its own in the map, so that
+// destaging r takes no space. It answers no when it would have to wait for a page; the page is
+// then on its way, and r asks again.
+func (p *Pool) ownsAll(r *Request) bool {
+	n := r.Vol.node
+	if p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) || p.zeroing(r) {
+		return false
+	}
+	all := true
+	for b := r.first; b < r.first+r.count; b++ {
+		if d, ok := p.index.get(n.rec.ID, b); ok && d.flags&dirtyZero != 0 {
+			return false
+		}
+		e, err := p.find(&n.tree, b, nil)
+		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e) {
+			all = false
+		}
+	}
+	return all
+}
+
+// zeroing reports whether an older request that zeroes blocks of r is under way: they will not be
+// owned any more when r is destaged. A write may hold zeros too, so any counts.
+func (p *Pool) zeroing(r *Request) bool {
+	for e := r.older; e != nil; e = e.older {
+		if e.first < r.first+r.count && r.first < e.first+e.count {
+			return true
+		}
+	}
+	return false
+}
+
+// delayNext sets when v's next write may be admitted.
+func (p *Pool) delayNext(v *Volume, r *Request) {
+	over := p.pressure() - p.opt.High
+	if over <= 0 {
+		return
+	}
+	share := over * 1000 / (1000 - p.opt.High)
+	delay := int64(r.needs.entries+r.needs.extents) * maxDelay * int64(share*share) / 1_000_000
+	v.nextAdmit = p.now + delay
+}
+
+// pressure returns how full the log is, in thousandths: of its segments, or of the index.
+func (p *Pool) pressure() int {
+	segments := int(p.label.Segments)
+	log := (segments - p.ring.FreeSegments()) * 1000 / segments
+	used := p.index.len() * 1000 / p.opt.IndexEntries
+	return max(log, used)
+}
+
+// pagesFor returns how many pages r can newly need beyond what its volume's dirty blocks may.
+func (p *Pool) pagesFor(r *Request) uint64 {
+	n := r.Vol.node
+	return n.pagesNeeded(n.dirty+n.entering+r.needs.data) - n.pagesNeeded(n.dirty+n.entering)
+}
+
+// pageReserve counts r among what enters its node, or takes it out again.
+func (p *Pool) pageReserve(r *Request, sign int) {
+	n := r.Vol.node
+	p.pageNeed -= n.pagesNeeded(n.dirty + n.entering)
+	n.entering += uint64(sign) * r.needs.data
+	p.pageNeed += n.pagesNeeded(n.dirty + n.entering)
+}

@@ -1,0 +1,227 @@
+package placement
+
+import "unblend/log"
+
+// backend is the one writer of maps, space, catalogue and roots. It does one job at a time, in
+// bounded steps: destage a batch of the log, free what deleted nodes had, or make a checkpoint.
+// Because jobs never overlap, no block or page is allocated, freed or changed while a checkpoint
+// writes the pages that it has cut.
+type backend struct {
+	waiter
+	p     *Pool
+	phase backPhase
+
+	pending int   // device operations under way
+	err     error // of one of them
+	tight   bool  // nothing more fits before the next checkpoint
+	open    bool  // destage open segments too: the guests are idle, or a drain was asked for
+	drain   bool  // a control operation wants everything destaged
+	wanted  bool  // a control operation wants a checkpoint
+
+	batch  []moving
+	order  []uint32 // indexes into batch, in the order of a device
+	next   int      // next element of batch or order to work on
+	placed int      // batch[:placed] has places
+	upto   uint64   // sequence up to which extents are applied before the batch is placed
+	mem    []byte   // payload of batch
+	gap    []byte   // takes what lies between wanted log blocks
+	home   homeChunk
+	single bool // read block by block
+
+	writes   []pageWrite // of a checkpoint
+	cut      Root        // the root that it will write
+	rootMem  []byte
+	rootHome int
+	clean    bool  // the next root says that the pool was shut down
+	changed  bool  // something happened that the durable root does not know
+	since    int64 // ns; end of the last checkpoint
+}
+
+type backPhase uint8
+
+// The phases of the jobs, in order.
+const (
+	backIdle backPhase = iota
+
+	destageDurable // --durability flush: what is moved must be durable in the log
+	destageZeros   // apply extents
+	destageRead
+	destagePlace
+	destageGrace
+	destageWrite
+
+	walkNode
+
+	cutCatalogue
+	flushData
+	writePages
+	flushPages
+	writeRoot
+	checkpointGrace
+)
+
+// stepMax bounds how many phases, entries or leaves one call of step works on.
+const stepMax = 64
+
+// resume is called when what the back end waited for may be there; step looks again.
+func (b *backend) resume() {}
+
+// step advances the present job, or begins one.
+func (b *backend) step() {
+	for range stepMax {
+		if b.waiting || b.p.readOnly != nil || !b.advance() {
+			return
+		}
+	}
+}
+
+// advance does one bounded piece of work and reports whether there may be more right now.
+func (b *backend) advance() bool {
+	switch b.phase {
+	case backIdle:
+		return b.choose()
+	case destageDurable:
+		return b.awaitDurable()
+	case destageZeros:
+		return b.applyZeros()
+	case destageRead:
+		return b.readBatch()
+	case destagePlace:
+		return b.placeBatch()
+	case destageGrace:
+		return b.graceThen(destageWrite)
+	case destageWrite:
+		return b.writeBatch()
+	case walkNode:
+		return b.walk()
+	case cutCatalogue:
+		return b.cutRoot()
+	case writePages:
+		return b.writeSome()
+	case checkpointGrace:
+		if !b.p.graceOver() {
+			return false
+		}
+		b.checkpointDone()
+		return true
+	}
+	return false // a device operation's end goes on
+}
+
+// choose begins the most urgent job.
+func (b *backend) choose() bool {
+	p := b.p
+	pressure, idle := p.pressure(), p.now-p.lastGuest >= p.opt.Idle
+	switch {
+	case b.mustCheckpoint(pressure, idle):
+		b.beginCheckpoint()
+		return true
+	case pressure >= p.opt.Low || idle || b.drain || len(p.stalled) > 0 || p.anyStalledLane():
+		b.open = idle || b.drain || len(p.stalled) > 0
+		if b.beginDestage() {
+			return true
+		}
+	}
+	return b.beginWalk()
+}
+
+// mustCheckpoint reports whether the next job is a checkpoint.
+func (b *backend) mustCheckpoint(pressure int, idle bool) bool {
+	p := b.p
+	switch {
+	case b.tight, b.wanted && !(b.drain && b.backlog()), p.cache.dirty >= p.dirtyLimit,
+		len(p.blocks.freed) > cap(p.blocks.freed)*3/4,
+		len(p.pages.freed) > cap(p.pages.freed)*3/4:
+		return true
+	case !b.changed && p.reclaimable() == 0:
+		return false
+	case idle && !b.backlog():
+		return p.now-b.since >= p.opt.Idle
+	case pressure >= p.opt.Low || p.anyStalledLane():
+		n := p.reclaimable()
+		return n > 0 && (n >= int(p.label.Segments)/16 || p.anyStalledLane())
+	}
+	return p.now-b.since >= p.opt.CheckpointEvery
+}
+
+// backlog reports whether the log holds anything that could be destaged.
+func (b *backend) backlog() bool { return b.p.index.len() > 0 || b.p.zeros.len() > 0 }
+
+// drained reports whether nothing is left whose destaging could make room.
+func (b *backend) drained() bool {
+	p := b.p
+	return b.phase == backIdle && !b.backlog() && !b.changed &&
+		p.blocks.freedSum == 0 && p.pages.freedSum == 0 && !b.walking()
+}
+
+// graceThen waits until the reads that were under way when the phase began have ended.
+func (b *backend) graceThen(next backPhase) bool {
+	if !b.p.graceOver() {
+		return false
+	}
+	b.phase, b.next = next, 0
+	return true
+}
+
+// room returns how many more device operations the back end may start: few while guests read.
+func (b *backend) room() int {
+	limit := b.p.opt.DestageOps
+	if b.p.readers[0]+b.p.readers[1] > 0 && b.p.pressure() < b.p.opt.High {
+		limit = max(1, limit/4)
+	}
+	return min(limit-b.pending, b.p.ops.Free()/2)
+}
+
+// submit sends a device operation of the back end.
+func (b *backend) submit(op *log.Op) {
+	b.pending++
+	b.p.ops.Submit(op)
+}
+
+// OpDone takes the end of an operation of the present job. What follows the last one is done by
+// the phase's own function.
+func (b *backend) OpDone(op *log.Op, err error) {
+	b.pending--
+	switch b.phase {
+	case destageRead:
+		b.readDone(op, err)
+	case destageWrite:
+		b.writeDone(op, err)
+	default:
+		b.checkpointOpDone(op, err)
+	}
+}
+
+// replayStart returns the smallest sequence number of which the maps, with what is in memory, do
+// not know everything yet. A restart from a root with this number replays the rest.
+func (p *Pool) replayStart() uint64 {
+	start := min(p.ring.MinUndurable(), p.zeros.minSeq())
+	for i := range p.ring.Segments() {
+		s := p.ring.Segment(i)
+		if s.Used() && p.index.segCount(i) > 0 {
+			start = min(start, s.FirstSeq)
+		}
+	}
+	return start
+}
+
+// reclaimable returns how many segments a checkpoint now would free.
+func (p *Pool) reclaimable() int {
+	start, n := p.replayStart(), 0
+	for i := range p.ring.Segments() {
+		if s := p.ring.Segment(i); s.Closed() && s.LastSeq < start {
+			n++
+		}
+	}
+	return n
+}
+
+// anyStalledLane reports whether a lane waits for a free segment.
+func (p *Pool) anyStalledLane() bool {
+	for i := range p.ring.Lanes() {
+		if p.ring.Lane(i).Stalled() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,265 @@
+package placement
+
+import (
+	"hash/crc32"
+
+	"unblend/log"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// pageKey names a metadata page: what kind in the top byte, which one below.
+type pageKey uint64
+
+// The kinds of metadata page that go through the cache.
+const (
+	treePage  pageKey = iota + 1 // pages of maps and of the catalogue, by page address
+	blockPage                    // pages of the bitmap of capacity blocks
+	pagePage                     // pages of the bitmap of metadata pages
+)
+
+const (
+	keyShift  = 56
+	keyNumber = 1<<keyShift - 1
+	noFrame   = -1
+	minFrames = 64
+)
+
+func key(kind pageKey, number uint64) pageKey { return kind<<keyShift | pageKey(number) }
+
+func (k pageKey) kind() pageKey  { return k >> keyShift }
+func (k pageKey) number() uint64 { return uint64(k & keyNumber) }
+
+type frameState uint8
+
+const (
+	frameEmpty frameState = iota
+	frameLoading
+	frameValid
+	frameBad // neither copy has the checksum that the parent holds
+)
+
+// frame is one page in memory. A dirty frame differs from what the durable root reaches: it stays
+// until the next checkpoint has written it. A dirty tree page knows where its parent points at it,
+// so that the checkpoint can put its checksum there.
+type frame struct {
+	key   pageKey
+	crc   uint32 // of the loaded content, from the parent
+	state frameState
+	ref   bool // used since the clock hand passed
+	dirty bool
+	pins  uint8
+
+	tree   *tree // of a dirty tree page
+	parent int32 // frame of the parent page; noFrame: the tree's root pointer
+	slot   uint8 // entry in the parent
+	level  uint8 // 1: leaf
+
+	next    int32 // hash chain
+	waiters waitList
+}
+
+// cache holds metadata pages in a fixed number of frames and replaces them by the CLOCK rule.
+type cache struct {
+	p       *Pool
+	mem     []byte
+	frames  []frame
+	buckets []int32
+	hand    int
+	dirty   int // frames that are dirty
+	pinned  int
+}
+
+func newCache(p *Pool, frames int) *cache {
+	c := &cache{p: p, mem: alignedBytes(frames * log.BlockSize), frames: make([]frame, frames)}
+	n := 1
+	for n < frames {
+		n *= 2
+	}
+	c.buckets = make([]int32, n)
+	for i := range c.buckets {
+		c.buckets[i] = noFrame
+	}
+	return c
+}
+
+func (c *cache) page(i int32) []byte {
+	return c.mem[int(i)*log.BlockSize : (int(i)+1)*log.BlockSize : (int(i)+1)*log.BlockSize]
+}
+
+func (c *cache) bucket(k pageKey) *int32 {
+	h := uint64(k) * 0x9e3779b97f4a7c15
+	return &c.buckets[h>>32&uint64(len(c.buckets)-1)]
+}
+
+// lookup returns the frame of k, or noFrame.
+func (c *cache) lookup(k pageKey) int32 {
+	for i := *c.bucket(k); i != noFrame; i = c.frames[i].next {
+		if c.frames[i].key == k {
+			c.frames[i].ref = true
+			return i
+		}
+	}
+	return noFrame
+}
+
+func (c *cache) link(i int32, k pageKey) {
+	f, b := &c.frames[i], c.bucket(k)
+	f.key, f.next = k, *b
+	*b = i
+}
+
+func (c *cache) unlink(i int32) {
+	at := c.bucket(c.frames[i].key)
+	for *at != i {
+		at = &c.frames[*at].next
+	}
+	*at = c.frames[i].next
+}
+
+// take returns a frame for k, evicting a clean page, or noFrame when every frame is dirty, pinned
+// or being loaded. The frame is linked, valid and has whatever content it had.
+func (c *cache) take(k pageKey) int32 {
+	for range 2 * len(c.frames) {
+		i := int32(c.hand)
+		c.hand = (c.hand + 1) % len(c.frames)
+		f := &c.frames[i]
+		switch {
+		case f.state == frameLoading || f.dirty || f.pins > 0:
+		case f.ref:
+			f.ref = false
+		default:
+			if f.state != frameEmpty {
+				c.unlink(i)
+			}
+			f.state, f.ref, f.tree = frameValid, true, nil
+			c.link(i, k)
+			return i
+		}
+	}
+	return noFrame
+}
+
+// drop forgets the page in frame i.
+func (c *cache) drop(i int32) {
+	c.setClean(i)
+	c.unlink(i)
+	c.frames[i].state = frameEmpty
+}
+
+func (c *cache) setDirty(i int32) {
+	if !c.frames[i].dirty {
+		c.frames[i].dirty = true
+		c.dirty++
+	}
+}
+
+func (c *cache) setClean(i int32) {
+	if c.frames[i].dirty {
+		c.frames[i].dirty = false
+		c.dirty--
+	}
+}
+
+// need returns the frame of page k when it is in memory. Otherwise it begins to load it, puts w
+// (unless nil) among those who wait for it, and returns wait. errDamaged: no copy is good.
+func (c *cache) need(k pageKey, crc uint32, w *waiter) (int32, error) {
+	i := c.lookup(k)
+	if i == noFrame {
+		if i = c.load(k, crc); i == noFrame {
+			return noFrame, c.p.waitOps(w)
+		}
+	}
+	switch f := &c.frames[i]; f.state {
+	case frameLoading:
+		if w != nil {
+			f.waiters.add(w)
+		}
+		return noFrame, errWait
+	case frameBad:
+		return noFrame, &DamagedError{Key: k.describe(), Page: k.number()}
+	default:
+		return i, nil
+	}
+}
+
+// load begins to read page k from the fast device, or returns noFrame when there is no frame or
+// no operation to be had.
+func (c *cache) load(k pageKey, crc uint32) int32 {
+	if c.p.ops.Free() == 0 {
+		return noFrame
+	}
+	i := c.take(k)
+	if i == noFrame {
+		return noFrame
+	}
+	if k.kind() != treePage && crc == 0 {
+		clear(c.page(i)) // a bitmap page that was never written: all is free
+		return i
+	}
+	c.frames[i].state, c.frames[i].crc = frameLoading, crc
+	c.read(i, c.p.firstHome())
+	return i
+}
+
+func (c *cache) read(i int32, home log.Dev) {
+	op := c.p.ops.NewOp(c, home, log.Read, c.p.pageOffset(home, c.frames[i].key))
+	op.Bufs = append(op.Bufs, c.page(i))
+	op.Arg = uint64(i)
+	c.p.ops.Submit(op)
+	c.p.stats.PageReads++
+}
+
+// OpDone ends a page's load, or its repair. A copy that is unreadable or has the wrong checksum is
+// replaced by the one of the other home.
+func (c *cache) OpDone(op *log.Op, err error) {
+	i := int32(op.Arg)
+	f := &c.frames[i]
+	if op.Kind == log.Write { // a repair; failing, it leaves things as they were
+		f.pins--
+		return
+	}
+	home := op.Dev
+	switch {
+	case err == nil && checksum(c.page(i)) == f.crc:
+		f.state = frameValid
+		if home != c.p.firstHome() {
+			c.repair(i)
+		}
+	case home == c.p.firstHome() && c.p.homes == 2:
+		c.p.stats.PageDamage++
+		op.Dev = c.p.secondHome()
+		op.Off = c.p.pageOffset(op.Dev, f.key)
+		c.p.ops.Again(op)
+		return
+	default:
+		f.state = frameBad
+	}
+	c.p.wake(&f.waiters)
+}
+
+// repair writes the good content of frame i over the bad copy in the first home.
+func (c *cache) repair(i int32) {
+	if c.p.readOnly != nil || c.p.ops.Free() == 0 {
+		return // a later read finds it again, and so does check
+	}
+	home := c.p.firstHome()
+	op := c.p.ops.NewOp(c, home, log.Write, c.p.pageOffset(home, c.frames[i].key))
+	op.Bufs = append(op.Bufs, c.page(i))
+	op.Arg, op.FUA = uint64(i), true
+	c.frames[i].pins++
+	c.p.ops.Submit(op)
+	c.p.stats.PageRepairs++
+}
+
+func (k pageKey) describe() string {
+	switch k.kind() {
+	case blockPage:
+		return "block bitmap page"
+	case pagePage:
+		return "page bitmap page"
+	}
+	return "map page"
+}

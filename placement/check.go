@@ -1,0 +1,246 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+
+	"unblend/log"
+)
+
+// CheckOptions says how much Check does.
+type CheckOptions struct {
+	Data     bool // read every block of data and verify its checksum
+	Repair   bool // write the good copy of a structure over the bad one
+	Progress func(done, total int64)
+}
+
+// CheckReport is what Check found.
+type CheckReport struct {
+	Label    Label
+	Root     Root
+	Problems []Problem
+	Repaired int // bad copies that were written anew
+
+	Volumes, Pages, Blocks uint64 // nodes, metadata pages and data blocks that are reachable
+	LogBlocks              uint64 // live blocks in the log
+	BadBlocks              int    // blocks of the capacity device that are not used any more
+}
+
+// Problem is one thing that is not as it should be.
+type Problem struct {
+	Structure string // "label", "root", "map page", "block bitmap", "data", "log", ...
+	Err       error  // names device and offset where it can
+	Repaired  bool
+}
+
+func (pr Problem) String() string {
+	if pr.Repaired {
+		return fmt.Sprintf("%s: %v (repaired)", pr.Structure, pr.Err)
+	}
+	return fmt.Sprintf("%s: %v", pr.Structure, pr.Err)
+}
+
+// Damaged reports whether anything is wrong that was not repaired.
+func (r *CheckReport) Damaged() bool {
+	for _, pr := range r.Problems {
+		if !pr.Repaired {
+			return true
+		}
+	}
+	return false
+}
+
+// checker walks a pool that nobody serves. It expands every node without a look at epochs and
+// compares what is reachable with what the bitmaps say is in use.
+type checker struct {
+	opener
+	opt    CheckOptions
+	rep    *CheckReport
+	blocks []uint64 // bits: reachable blocks
+	pages  []uint64 // bits: reachable pages
+	p      *Pool    // with the log replayed into its index
+	mem    []byte
+}
+
+// Check verifies the pool on d, which nobody may serve meanwhile, and reports all it finds. The
+// error says why it could not look further.
+func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
+	c := &checker{opt: opt, rep: &CheckReport{}, mem: alignedBytes(2 * log.BlockSize)}
+	c.d, c.readOnly = d, true
+	if err := c.readLabels(); err != nil {
+		return c.rep, err
+	}
+	if err := c.readRoot(); err != nil {
+		return c.rep, err
+	}
+	c.rep.Label, c.rep.Root, c.rep.BadBlocks = c.label, c.root, len(c.root.Bad)
+	c.checkHeaders()
+	c.blocks = make([]uint64, c.label.CapacityBlocks/64+1)
+	c.pages = make([]uint64, c.label.Home.PageCount/64+1)
+	if err := c.replayLog(); err != nil {
+		return c.rep, err
+	}
+	c.checkCatalogue(c.root.Catalogue, catalogueLevels)
+	for _, n := range c.p.order {
+		c.rep.Volumes++
+		c.checkMap(n, n.rec.Root, levelsFor(n.blocks()), 0)
+	}
+	c.checkBitmaps()
+	c.rep.Repaired = c.mended
+	return c.rep, nil
+}
+
+// problem notes err. A nil error is none.
+func (c *checker) problem(structure string, repaired bool, err error) {
+	if err != nil {
+		c.rep.Problems = append(c.rep.Problems, Problem{structure, err, repaired})
+	}
+}
+
+// both reads a block that stands in both homes and must have a checksum, and leaves a good copy in
+// p. A bad copy is a problem; with Repair it is written anew from the good one.
+func (c *checker) both(structure string, block uint64, crc uint32, p []byte) bool {
+	var bad []log.Dev
+	var errs []error
+	good := false
+	for _, home := range c.d.homes() {
+		off := int64(c.label.HomeStart(home)+block) * log.BlockSize
+		mem := c.mem[:log.BlockSize]
+		err := c.d[home].ReadAt(mem, off)
+		if got := checksum(mem); err == nil && got != crc {
+			err = &CorruptError{
+				Dev: home, Off: off, What: structure + ": checksum", Want: uint64(crc), Got: uint64(got),
+			}
+		}
+		if err != nil {
+			bad, errs = append(bad, home), append(errs, err)
+			continue
+		}
+		if !good {
+			copy(p, mem)
+		}
+		good = true
+	}
+	for i, home := range bad {
+		fixed := false
+		if good && c.opt.Repair {
+			off := int64(c.label.HomeStart(home)+block) * log.BlockSize
+			fixed = c.d[home].WriteAt(p, off) == nil && c.d[home].Flush() == nil
+		}
+		if fixed {
+			c.mended++
+		}
+		c.problem(structure, fixed, errs[i])
+	}
+	return good
+}
+
+// checkHeaders verifies every copy of the label and of the durable root.
+func (c *checker) checkHeaders() {
+	mem := c.mem[:log.BlockSize]
+	for _, dev := range c.d.homes() {
+		for _, off := range labelOffsets(&c.label, c.d.one(), dev) {
+			err := c.d[dev].ReadAt(mem, off)
+			if err == nil {
+				_, err = DecodeLabel(mem, dev, off)
+			}
+			c.repairHeader("label", dev, off, err, func(b []byte) {
+				l := c.label
+				if l.Role != RoleBoth {
+					l.Role = Role(1 << dev)
+				}
+				l.Encode(b, dev, off)
+			})
+		}
+		off := rootOffset(&c.label, dev, c.root.Generation)
+		err := c.d[dev].ReadAt(mem, off)
+		if err == nil {
+			var r *Root
+			if r, err = DecodeRoot(mem, c.label.Pool, dev, off); err == nil &&
+				r.Generation != c.root.Generation {
+				err = &CorruptError{
+					Dev: dev, Off: off, What: "root: generation", Want: c.root.Generation, Got: r.Generation,
+				}
+			}
+		}
+		c.repairHeader("root", dev, off, err, func(b []byte) { c.root.Encode(b, dev, off) })
+	}
+}
+
+// repairHeader notes a bad copy of a header and writes it anew if that is wanted.
+func (c *checker) repairHeader(what string, dev log.Dev, off int64, err error, enc func([]byte)) {
+	if err == nil {
+		return
+	}
+	fixed := false
+	if c.opt.Repair && !errors.Is(err, ErrVersion) {
+		enc(c.mem)
+		if c.d[dev].WriteAt(c.mem[:log.BlockSize], off) == nil && c.d[dev].Flush() == nil {
+			fixed = true
+			c.mended++
+		}
+	}
+	c.problem(what, fixed, fmt.Errorf("%s device, offset %d: %w", dev, off, err))
+}
+
+// replayLog brings what the log holds into an index, so that blocks whose newer content is there
+// are known, and verifies the content.
+func (c *checker) replayLog() error {
+	opt := Options{
+		IndexEntries: max(int(c.label.LogBlocks()), 2*maxBlocks), Frames: minFrames, BatchBlocks: 1,
+		Extents: 1 << 20, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
+		Lanes: 1,
+	}
+	if err := opt.complete(); err != nil {
+		return err
+	}
+	c.p = newPool(&c.opener, opt)
+	err := c.p.loadCatalogue(c.root.Catalogue, catalogueLevels, c.readPage)
+	if err != nil {
+		c.problem("catalogue", false, err)
+		return nil
+	}
+	c.p.lastMark = c.root.LastMark
+	if c.d[log.Fast] == nil {
+		return nil
+	}
+	c.problem("log", false, c.p.replayLog(c.d[log.Fast]))
+	c.rep.LogBlocks = c.p.dirtyData
+	if c.opt.Data {
+		c.checkLogData()
+	}
+	return nil
+}
+
+// checkLogData verifies the newest content of every block that is in the log.
+func (c *checker) checkLogData() {
+	ix, mem := c.p.index, c.mem[:log.BlockSize]
+	for s := range int(c.label.Segments) {
+		for e := ix.segHead(s); e != noEntry; e = ix.segNext(e) {
+			id, block, d := ix.entry(e)
+			if d.flags&dirtyZero != 0 {
+				continue
+			}
+			off := int64(c.label.LogOffset) + int64(d.loc)*log.BlockSize
+			c.problem("log", false, c.verify(log.Fast, off, d.crc, id, block, mem))
+		}
+	}
+}
+
+// verify reads a block of a node and compares its checksum.
+func (c *checker) verify(dev log.Dev, off int64, crc uint32, id uint32, block uint64, mem []byte) error {
+	err := c.d[dev].ReadAt(mem, off)
+	if err == nil {
+		if got := checksum(mem); got != crc {
+			err = &CorruptError{Dev: dev, Off: off, What: "checksum", Want: uint64(crc), Got: uint64(got)}
+		}
+	}
+	if err != nil {
+		name := ""
+		if n := c.p.nodes[id]; n != nil {
+			name = n.rec.Name
+		}
+		return fmt.Errorf("volume %q, block %d: %w", name, block, err)
+	}
+	return nil
+}

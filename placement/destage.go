@@ -1,0 +1,300 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+
+	"unblend/log"
+)
+
+// moving is a block on its way from the log to its place.
+type moving struct {
+	id    uint32 // node
+	block uint64
+	loc   uint32 // version: where it lies in the log
+	crc   uint32
+	flags uint8
+	tries uint8
+	data  bool   // it counts among the blocks that need a place
+	bad   bool   // the last read or write of it failed
+	write bool   // it is to be written to addr
+	moved bool   // addr is new because the write to the old one failed
+	addr  uint64 // its place
+}
+
+// gapMax is how many unwanted log blocks are read over rather than skipped.
+const gapMax = 16
+
+// beginDestage gathers the live blocks of the oldest segments, in the order of nodes and blocks.
+func (b *backend) beginDestage() bool {
+	b.gather()
+	if len(b.batch) == 0 && b.p.zeros.minSeq() > b.upto {
+		return false
+	}
+	slices.SortFunc(b.batch, func(x, y moving) int {
+		if c := cmp.Compare(x.id, y.id); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.block, y.block)
+	})
+	b.phase, b.placed, b.changed = destageDurable, 0, true
+	return true
+}
+
+// gather fills batch from the oldest segments that hold live blocks. An open segment that is the
+// oldest is sealed when the log needs room, so that an idle lane does not hold up the others.
+func (b *backend) gather() {
+	p := b.p
+	b.batch, b.upto = b.batch[:0], 0
+	after := uint64(0)
+	for len(b.batch) < cap(b.batch) {
+		i := b.oldest(after)
+		if i < 0 {
+			break
+		}
+		s := p.ring.Segment(i)
+		if !s.Closed() {
+			if p.pressure() >= p.opt.Low {
+				p.ring.Lane(s.Lane).Seal()
+			} else if !b.open {
+				break
+			}
+		}
+		if after == 0 || b.takeAll(i) {
+			b.takeSegment(i)
+		}
+		b.upto = max(b.upto, s.LastSeq)
+		after = s.FirstSeq + 1
+	}
+	if i := b.oldest(0); i < 0 && (b.open || p.pressure() >= p.opt.Low) {
+		b.upto = ^uint64(0) // only extents are left
+	}
+}
+
+// takeAll reports whether all of segment i fits into what is left of the batch.
+func (b *backend) takeAll(i int) bool {
+	return b.p.index.segCount(i) <= cap(b.batch)-len(b.batch)
+}
+
+// oldest returns the segment with live blocks that began first, of those that began at or after
+// sequence from; -1 if there is none.
+func (b *backend) oldest(from uint64) int {
+	best, seq := -1, ^uint64(0)
+	for i := range b.p.ring.Segments() {
+		s := b.p.ring.Segment(i)
+		if s.Used() && s.FirstSeq >= from && s.FirstSeq < seq && b.p.index.segCount(i) > 0 {
+			best, seq = i, s.FirstSeq
+		}
+	}
+	return best
+}
+
+func (b *backend) takeSegment(i int) {
+	ix := b.p.index
+	for e := ix.segHead(i); e != noEntry && len(b.batch) < cap(b.batch); e = ix.segNext(e) {
+		id, block, d := ix.entry(e)
+		b.batch = append(b.batch, moving{
+			id: id, block: block, loc: d.loc, crc: d.crc,
+			flags: d.flags, data: d.flags == 0,
+		})
+	}
+}
+
+// awaitDurable goes on when everything that the batch holds is durable in the log. Only a pool
+// with --durability flush has anything to wait for.
+func (b *backend) awaitDurable() bool {
+	if !b.p.ring.DurableTo(b.p.ring.LastPublished()) {
+		return false
+	}
+	b.phase = destageZeros
+	return true
+}
+
+// applyZeros applies the extents that are older than the batch: a block of the batch that lies in
+// one is newer than it.
+func (b *backend) applyZeros() bool {
+	p := b.p
+	e, ok := p.zeros.firstUpTo(b.upto)
+	if !ok {
+		b.phase, b.next = destageRead, 0
+		b.sortByLoc()
+		return true
+	}
+	n := p.nodes[e.node]
+	if n == nil || n.gone() {
+		p.zeros.removeNode(e.node)
+		return true
+	}
+	at, err := p.punch(n, e.start, e.end, &b.waiter)
+	p.zeros.applied(e.node, e.start, at)
+	return b.goOn(err)
+}
+
+// goOn interprets the outcome of a step: whether to go on at once. A job that cannot go on before
+// a checkpoint is given up; what it has not done is still in the index.
+func (b *backend) goOn(err error) bool {
+	switch err {
+	case nil:
+		return true
+	case errWait:
+		return false
+	case errTight, errFull:
+		b.tight, b.phase = true, backIdle
+		return true
+	}
+	b.p.setReadOnly(err)
+	return false
+}
+
+// sortByLoc fills order with the blocks of the batch that have data, in the order of the log.
+func (b *backend) sortByLoc() {
+	b.order = b.order[:0]
+	for i := range b.batch {
+		if b.batch[i].flags == 0 {
+			b.order = append(b.order, uint32(i))
+		}
+	}
+	slices.SortFunc(b.order, func(x, y uint32) int {
+		return cmp.Compare(b.batch[x].loc, b.batch[y].loc)
+	})
+}
+
+// sortByAddr fills order with the blocks that are to be written, in the order of their places.
+func (b *backend) sortByAddr() {
+	b.order = b.order[:0]
+	for i := range b.batch[:b.placed] {
+		if b.batch[i].write {
+			b.order = append(b.order, uint32(i))
+		}
+	}
+	slices.SortFunc(b.order, func(x, y uint32) int {
+		return cmp.Compare(b.batch[x].addr, b.batch[y].addr)
+	})
+}
+
+func (b *backend) slot(i uint32) []byte {
+	return b.mem[int(i)*log.BlockSize : (int(i)+1)*log.BlockSize]
+}
+
+// readBatch reads the batch's blocks from the log, in the log's order, over small gaps. Blocks that
+// could not be read, or are not what was written, are read once more, each alone.
+func (b *backend) readBatch() bool {
+	for b.next < len(b.order) && b.room() > 0 {
+		b.readRun()
+	}
+	if b.next < len(b.order) || b.pending > 0 {
+		return false
+	}
+	if b.single = b.collectBad(); b.single {
+		b.next = 0
+		return true
+	}
+	b.phase, b.next = destagePlace, 0
+	b.home = homeChunk{}
+	return true
+}
+
+// collectBad leaves in order the blocks that are to be read again. What has failed twice is lost:
+// its volume gets an error where it is read, and a write heals it.
+func (b *backend) collectBad() bool {
+	again := b.order[:0]
+	for _, i := range b.order {
+		m := &b.batch[i]
+		if !m.bad {
+			continue
+		}
+		m.bad = false
+		if m.tries++; m.tries < 2 {
+			again = append(again, i)
+			continue
+		}
+		m.flags = dirtyLost
+		b.p.stats.LostBlocks++
+	}
+	b.order = again
+	return len(again) > 0
+}
+
+func (b *backend) readRun() {
+	p := b.p
+	from := b.next
+	at := b.batch[b.order[from]].loc
+	op := p.ops.NewOp(b, log.Fast, log.Read, int64(p.label.LogOffset)+int64(at)*log.BlockSize)
+	for ; b.next < len(b.order) && len(op.Bufs) < maxVector; b.next++ {
+		i := b.order[b.next]
+		skip := b.batch[i].loc - at
+		if skip > gapMax || len(op.Bufs)+int(skip) >= maxVector || b.single && b.next > from {
+			break
+		}
+		for ; skip > 0; skip-- {
+			op.Bufs = append(op.Bufs, b.gap)
+		}
+		op.Bufs = append(op.Bufs, b.slot(i))
+		at = b.batch[i].loc + 1
+	}
+	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	b.submit(op)
+}
+
+// readDone verifies what was read from the log.
+func (b *backend) readDone(op *log.Op, err error) {
+	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
+	for _, i := range b.order[from : from+n] {
+		m := &b.batch[i]
+		m.bad = err != nil || checksum(b.slot(i)) != m.crc
+	}
+}
+
+// writeBatch writes the placed blocks in the order of their addresses, in runs as long as they
+// allow, and when the last has ended takes them out of the index.
+func (b *backend) writeBatch() bool {
+	for b.next < len(b.order) && b.room() > 0 {
+		b.writeRun()
+	}
+	if b.next < len(b.order) || b.pending > 0 {
+		return false
+	}
+	if b.replaceBad() {
+		return b.p.readOnly == nil
+	}
+	b.retire()
+	b.phase = backIdle
+	return true
+}
+
+func (b *backend) writeRun() {
+	from := b.next
+	addr := b.batch[b.order[from]].addr
+	op := b.p.ops.NewOp(b, log.Capacity, log.Write, int64(addr)*log.BlockSize)
+	for ; b.next < len(b.order) && len(op.Bufs) < maxVector; b.next++ {
+		i := b.order[b.next]
+		if b.batch[i].addr != addr+uint64(b.next-from) {
+			break
+		}
+		op.Bufs = append(op.Bufs, b.slot(i))
+	}
+	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	b.p.stats.DestageRuns++
+	b.p.stats.DestagedBlocks += uint64(b.next - from)
+	b.submit(op)
+}
+
+func (b *backend) writeDone(op *log.Op, err error) {
+	if err == nil {
+		return
+	}
+	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
+	for _, i := range b.order[from : from+n] {
+		b.batch[i].bad = true
+	}
+}
+
+// retire takes what is placed out of the index, unless a newer version has come meanwhile.
+func (b *backend) retire() {
+	for i := range b.batch[:b.placed] {
+		m := &b.batch[i]
+		if n := b.p.nodes[m.id]; n != nil {
+			b.p.dropDirty(n, m.block, m.loc, m.data)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package placement
+
+// homeMin is how many blocks of a leaf (1 MiB of a volume) must be mapped or about to be mapped
+// for the leaf to get a home chunk. Fewer are packed with those of other leaves.
+const homeMin = 16
+
+// homeChunk is where the blocks of the leaf at hand have their natural places: block i of the leaf
+// at chunk + i, so that the image reads sequentially. It is not recorded anywhere: a leaf's home
+// is where one of its own blocks lies at its natural place.
+type homeChunk struct {
+	id    uint32
+	leaf  uint64
+	known bool
+	has   bool
+	chunk uint64
+}
+
+// placeBatch gives the blocks of the batch their places and enters those into the map. In memory
+// the map may be ahead of the devices: until the blocks are written and retired, the index answers
+// for them. When pages or space run out, what has been placed goes on and the rest stays in the
+// log until after the next checkpoint.
+func (b *backend) placeBatch() bool {
+	for range stepMax {
+		if b.next == len(b.batch) {
+			b.endPlacing()
+			return true
+		}
+		err := b.placeOne(&b.batch[b.next])
+		switch err {
+		case nil:
+			b.next++
+		case errWait:
+			return false
+		case errTight, errFull:
+			b.tight = true
+			b.endPlacing()
+			return true
+		default:
+			b.p.setReadOnly(err)
+			return false
+		}
+	}
+	return true
+}
+
+// endPlacing goes on to write what has been placed, once no read looks at places that are to be
+// overwritten.
+func (b *backend) endPlacing() {
+	b.placed = b.next
+	b.sortByAddr()
+	b.phase = destageGrace
+	b.p.beginGrace()
+}
+
+// placeOne enters one block into the map of its node.
+func (b *backend) placeOne(m *moving) error {
+	p := b.p
+	n := p.nodes[m.id]
+	if n == nil || n.gone() {
+		return nil
+	}
+	if m.flags&dirtyZero != 0 {
+		_, err := p.punch(n, m.block, m.block+1, &b.waiter)
+		return err
+	}
+	f, err := p.own(&n.tree, m.block, &b.waiter)
+	if err != nil {
+		return err
+	}
+	old := entryAt(p.cache.page(f), slotAt(m.block, 1))
+	owned := old.Flags&FlagMapped != 0 && n.owns(old)
+	p.cache.frames[f].pins++
+	defer func() { p.cache.frames[f].pins-- }()
+	e := Entry{Flags: FlagLost, Epoch: n.birth, CRC: m.crc}
+	if m.flags&dirtyLost == 0 {
+		e.Flags = FlagMapped
+		if e.Addr, err = b.placeFor(n, f, m.block, old, owned); err != nil {
+			return err
+		}
+	}
+	if owned && e.Addr != old.Addr || owned && e.Flags == FlagLost {
+		if err := p.blocks.prepareFree(old.Addr, &b.waiter); err != nil {
+			if e.Flags == FlagMapped {
+				p.blocks.unalloc(e.Addr)
+			}
+			return err
+		}
+		p.blocks.release(old.Addr)
+	}
+	putEntry(p.cache.page(f), slotAt(m.block, 1), e)
+	n.countMapped(old, e)
+	m.addr, m.write = e.Addr, e.Flags == FlagMapped
+	return nil
+}
+
+// countMapped keeps the node's number of mapped blocks.
+func (n *node) countMapped(old, e Entry) {
+	n.rec.Mapped += uint64(e.Flags&FlagMapped) - uint64(old.Flags&FlagMapped)
+	n.stale = true
+}
+
+// placeFor chooses the address of a block: its natural place in the leaf's home chunk if that is
+// free or already its own, else the place it has, else the next of the chunk that is being packed.
+func (b *backend) placeFor(n *node, f int32, block uint64, old Entry, owned bool) (uint64, error) {
+	p := b.p
+	if err := b.findHome(n, f, block); err != nil {
+		return 0, err
+	}
+	if b.home.has {
+		natural := b.home.chunk + block%chunkUnits
+		if owned && old.Addr == natural {
+			return natural, nil
+		}
+		ok, err := p.blocks.allocAt(natural, &b.waiter)
+		if ok || err != nil {
+			return natural, err
+		}
+	}
+	if owned {
+		return old.Addr, nil
+	}
+	return p.blocks.alloc(&b.waiter)
+}
+
+// findHome finds the home chunk of the leaf in frame f, or gives it one when it is dense enough.
+func (b *backend) findHome(n *node, f int32, block uint64) error {
+	leaf := block / leafBlocks
+	if b.home.known && b.home.id == n.rec.ID && b.home.leaf == leaf {
+		return nil
+	}
+	h := homeChunk{id: n.rec.ID, leaf: leaf, known: true}
+	mapped := 0
+	page := b.p.cache.page(f)
+	for i := range fanout {
+		e := entryAt(page, i)
+		if e.Flags&FlagMapped == 0 || !n.owns(e) {
+			continue
+		}
+		mapped++
+		if !h.has && e.Addr%chunkUnits == uint64(i) {
+			h.has, h.chunk = true, e.Addr-uint64(i)
+		}
+	}
+	if !h.has && mapped+b.coming(n.rec.ID, leaf) >= homeMin {
+		chunk, err := b.p.blocks.freeChunk(&b.waiter)
+		switch err {
+		case nil:
+			h.has, h.chunk = true, chunk
+		case errFull: // no free chunk: pack
+		default:
+			return err
+		}
+	}
+	b.home = h
+	return nil
+}
+
+// coming returns how many blocks of a leaf the batch still has, from the present one on.
+func (b *backend) coming(id uint32, leaf uint64) int {
+	k := 0
+	for i := b.next; i < len(b.batch); i++ {
+		m := &b.batch[i]
+		if m.id != id || m.block/leafBlocks != leaf {
+			break
+		}
+		if m.flags == 0 {
+			k++
+		}
+	}
+	return k
+}
+
+// replaceBad gives new places to the blocks whose write failed. A block that cannot be written is
+// not used again: the root lists it. It reports whether there is more to write, or to wait for.
+func (b *backend) replaceBad() bool {
+	for _, i := range b.order {
+		m := &b.batch[i]
+		if !m.bad {
+			continue
+		}
+		if err := b.replace(m); err == errWait {
+			return true
+		} else if err != nil {
+			b.p.setReadOnly(err)
+			return true
+		}
+		m.bad, m.moved = false, true
+	}
+	again := b.order[:0]
+	for _, i := range b.order {
+		if m := &b.batch[i]; m.moved {
+			m.moved = false
+			again = append(again, i)
+		}
+	}
+	b.order, b.next = again, 0
+	return len(again) > 0
+}
+
+// replace moves one block away from a bad place. Its leaf is dirty and so in memory.
+func (b *backend) replace(m *moving) error {
+	p := b.p
+	if len(p.bad) == maxBadBlocks {
+		return ErrTooManyBad
+	}
+	n := p.nodes[m.id]
+	f, err := p.own(&n.tree, m.block, &b.waiter)
+	if err != nil {
+		return err
+	}
+	addr, err := p.blocks.alloc(&b.waiter)
+	if err != nil {
+		return err
+	}
+	p.bad = append(p.bad, m.addr)
+	p.stats.BadBlocks++
+	e := entryAt(p.cache.page(f), slotAt(m.block, 1))
+	e.Addr = addr
+	putEntry(p.cache.page(f), slotAt(m.block, 1), e)
+	m.addr = addr
+	return nil
+}

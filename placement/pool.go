@@ -1,0 +1,210 @@
+// Package placement is unblend's engine: it turns guest requests into log records, keeps the map
+// of every volume, and destages the log, sorted, to the capacity device.
+//
+// A Pool is a state machine. Requests go in (Submit, Control), device operations come out
+// (NextOp), their outcomes and the clock go in (Complete, Tick, Run), finished requests come out
+// (NextDone, NextControl). It has no goroutines, clocks, files or locks: whoever drives it does so
+// from one thread. Only Format, Open, Check and the like touch devices themselves, one operation
+// at a time, before or beside the engine.
+//
+// How a write travels: it waits for older requests that share a partial block with it (volume.go),
+// completes its own partial blocks from their old content (merge.go), is admitted when the log,
+// the index and the capacity device have room for it (admit.go), and goes into a log record. When
+// that is durable the dirty index learns of it and the guest is answered (publish.go). Later the
+// back end moves the oldest segments' blocks to their places (destage.go, place.go), and a
+// checkpoint makes the changed maps durable and frees the segments (checkpoint.go).
+//
+// A read asks the dirty index first, then the map, verifies the checksum of every block and looks
+// again if one does not match (read.go).
+//
+// An operation that had to wait never resumes in the middle: it looks up again from the root.
+package placement
+
+import (
+	"unblend/log"
+)
+
+// MaxIO is the largest read or write request, in bytes.
+const MaxIO = 512 << 10
+
+// maxBlocks is how many blocks a request of MaxIO bytes can touch.
+const maxBlocks = MaxIO/log.BlockSize + 1
+
+// Pool is the engine of one pool.
+type Pool struct {
+	opt   Options
+	label Label
+	root  Root // the durable one
+	now   int64
+
+	ops    *log.Ops
+	ring   *log.Ring
+	index  *index
+	zeros  *extents
+	cache  *cache
+	blocks *space // of the capacity device
+	pages  *space // of the metadata area
+	homes  int    // metadata homes that are present
+
+	catalogue tree
+	nodes     map[uint32]*node
+	names     map[string]*node
+	order     []*node // by id; decisions iterate over this, never over a map
+	nextNode  uint32
+	epoch     uint32
+	lastMark  uint64 // sequence of the last mark applied
+
+	runq     waitList
+	opWait   waitList // those that wait for an operation's slot or a frame
+	scratch  scratch
+	readers  [2]int // reads of devices under way, by parity
+	parity   int
+	reader   reader
+	merger   merger
+	back     backend
+	readOnly error // why the pool accepts no writes
+
+	oneDevice bool
+	lastGuest int64 // ns; when the last guest request came
+	gone      int   // deleted nodes
+	bad       []uint64
+
+	replaying bool
+	replayed  log.Report
+	replayErr error
+	markDue   bool // the mark of the present control operation is durable in its lane
+
+	dirtyLimit int    // dirty frames that make a checkpoint necessary
+	reserved   needs  // of admitted writes that are not yet published
+	dirtyData  uint64 // entries of the index that will need a block
+	pageNeed   uint64 // pages that destaging all dirty blocks can newly need
+	stalled    []*Volume
+
+	done         reqQueue
+	controls     controlQueue
+	control      *Control // the operation under way
+	controlsDone controlQueue
+	stats        Stats
+}
+
+// Submit hands r to the pool; NextDone returns it.
+func (p *Pool) Submit(r *Request) {
+	r.begin(p)
+	p.lastGuest = p.now
+	if r.Err = p.refuse(r); r.Err != 0 {
+		p.finish(r)
+		return
+	}
+	r.Vol.open++
+	switch r.Kind {
+	case Read:
+		p.read(r)
+	case Flush:
+		p.flush(r)
+	default:
+		p.write(r)
+	}
+}
+
+// NextDone returns a finished request, or nil.
+func (p *Pool) NextDone() *Request { return p.done.take() }
+
+// NextOp returns the next device operation to perform, or nil.
+func (p *Pool) NextOp() *log.Op { return p.ops.Next() }
+
+// Complete reports the outcome of the operation that t names, as io_uring gives it: bytes moved
+// or a negative errno.
+func (p *Pool) Complete(t log.Token, res int32) {
+	p.ops.Complete(t, res)
+	if !p.opWait.empty() {
+		p.wake(&p.opWait)
+	}
+	p.runTasks()
+}
+
+// Tick tells the pool the time, in nanoseconds of a monotonic clock.
+func (p *Pool) Tick(now int64) { p.now = now }
+
+// Run advances the background work by a bounded step. Call it once per turn, after the requests
+// and completions of the turn: it also forms the log records of what has arrived.
+func (p *Pool) Run() {
+	p.runTasks()
+	p.admitWaiting()
+	p.back.step()
+	p.applyMarks()
+	p.runControls()
+	p.runTasks()
+	for i := range p.ring.Lanes() {
+		p.ring.Lane(i).Pump()
+	}
+}
+
+// waitOps makes w wait for the next completion, and says so.
+func (p *Pool) waitOps(w *waiter) error {
+	if w != nil {
+		p.opWait.add(w)
+	}
+	return errWait
+}
+
+// refuse returns why r cannot be served at all.
+func (p *Pool) refuse(r *Request) errno {
+	n := r.Vol.node
+	switch {
+	case r.Off < 0 || r.Len < 0 || r.Off%SectorSize != 0 || r.Len%SectorSize != 0,
+		r.Off+r.Len > int64(n.rec.Size),
+		(r.Kind == Read || r.Kind == Write) && r.Len > MaxIO:
+		return einval
+	case r.Kind != Read && r.Kind != Flush && (p.readOnly != nil || n.rec.Frozen != 0):
+		return erofs
+	}
+	return 0
+}
+
+// finish hands r back to its owner.
+func (p *Pool) finish(r *Request) {
+	if r.Err != 0 {
+		r.Vol.stats.Errors++
+	}
+	p.done.add(r)
+}
+
+// end finishes a request that was under way.
+func (p *Pool) end(r *Request, err errno) {
+	r.Err = err
+	r.Vol.open--
+	p.finish(r)
+}
+
+// setReadOnly stops all writing, for ever: what has failed leaves the devices in a state that only
+// a restart from the last root resolves.
+func (p *Pool) setReadOnly(why error) {
+	if p.readOnly == nil {
+		p.readOnly = why
+	}
+}
+
+// firstHome returns the device of the metadata home that is read first.
+func (p *Pool) firstHome() log.Dev {
+	if p.homes == 1 {
+		return log.Capacity
+	}
+	return log.Fast
+}
+
+// secondHome returns the device of the other home.
+func (p *Pool) secondHome() log.Dev { return log.Capacity }
+
+// pageOffset returns where the current copy of a metadata page lies in a home, in bytes.
+func (p *Pool) pageOffset(home log.Dev, k pageKey) int64 {
+	base := p.label.HomeStart(home)
+	switch k.kind() {
+	case blockPage:
+		ref := p.blocks.refs.at(0, int(k.number()))
+		return int64(base+p.blocks.refs.block(0, int(k.number()), ref.Place)) * log.BlockSize
+	case pagePage:
+		ref := p.pages.refs.at(0, int(k.number()))
+		return int64(base+p.pages.refs.block(0, int(k.number()), ref.Place)) * log.BlockSize
+	}
+	return int64(base+p.label.Home.Pages+k.number()) * log.BlockSize
+}

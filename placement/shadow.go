@@ -1,0 +1,124 @@
+package placement
+
+import (
+	"encoding/binary"
+
+	"unblend/log"
+)
+
+// refsPerPage is how many references a reference page holds.
+const refsPerPage = log.BlockSize / refSize
+
+// shadow is an array of pages at fixed places, two for each page: a changed page is written to the
+// place that the durable root does not use. Level 0 are the bitmap pages; the references to the
+// pages of one level (place, checksum, free counts) fill the pages of the next, until so few are
+// left that the root holds them. The references stay in memory: 8 bytes for 128 MiB of capacity.
+//
+//	  root            up to maxTopRefs references
+//	   |
+//	level 2 page      512 references          on the device: place 0, place 1 of page 0,
+//	   |                                      place 0, place 1 of page 1, ... of level 0,
+//	level 1 page      512 references          then those of level 1, and so on
+//	   |
+//	level 0 page      bitmap of 32,768 units
+type shadow struct {
+	base   uint64   // first block of the area, from the start of the home
+	counts []int    // pages of each level
+	refs   [][]byte // refs[l]: the references to level l, encoded: the content of level l+1
+	dirty  [][]bool // dirty[l]: page of level l+1 (content refs[l]) changed since the last checkpoint
+}
+
+// newShadow lays out the area for pages bitmap pages.
+func newShadow(base uint64, pages int) *shadow {
+	s := &shadow{base: base}
+	for n := pages; ; n = (n + refsPerPage - 1) / refsPerPage {
+		s.counts = append(s.counts, n)
+		up := (n + refsPerPage - 1) / refsPerPage
+		s.refs = append(s.refs, alignedBytes(up*log.BlockSize))
+		s.dirty = append(s.dirty, make([]bool, up))
+		if n <= maxTopRefs {
+			return s
+		}
+	}
+}
+
+// blocks returns the size of the area.
+func (s *shadow) blocks() uint64 {
+	var n uint64
+	for _, c := range s.counts {
+		n += 2 * uint64(c)
+	}
+	return n
+}
+
+func (s *shadow) levels() int         { return len(s.counts) }
+func (s *shadow) count(level int) int { return s.counts[level] }
+
+// at returns the reference to page i of level.
+func (s *shadow) at(level, i int) ShadowRef {
+	b := s.refs[level][i*refSize:]
+	return ShadowRef{
+		CRC: binary.LittleEndian.Uint32(b), Place: b[4], FreeChunks: b[5],
+		Free: binary.LittleEndian.Uint16(b[6:]),
+	}
+}
+
+func (s *shadow) put(level, i int, r ShadowRef) {
+	b := s.refs[level][i*refSize:]
+	binary.LittleEndian.PutUint32(b, r.CRC)
+	b[4], b[5] = r.Place, r.FreeChunks
+	binary.LittleEndian.PutUint16(b[6:], r.Free)
+	s.dirty[level][i/refsPerPage] = true
+}
+
+// content returns page i of level l >= 1: the references to level l-1.
+func (s *shadow) content(level, i int) []byte {
+	return s.refs[level-1][i*log.BlockSize : (i+1)*log.BlockSize]
+}
+
+// block returns where one place of page i of level lies, in blocks from the start of the home.
+func (s *shadow) block(level, i int, place uint8) uint64 {
+	at := s.base
+	for _, c := range s.counts[:level] {
+		at += 2 * uint64(c)
+	}
+	return at + 2*uint64(i) + uint64(place)
+}
+
+// turn moves page i of level to its other place and notes the checksum of what will be written
+// there.
+func (s *shadow) turn(level, i int, crc uint32) {
+	r := s.at(level, i)
+	r.Place, r.CRC = r.Place^1, crc
+	s.put(level, i, r)
+}
+
+// top returns the references that the root holds.
+func (s *shadow) top() []ShadowRef {
+	l := s.levels() - 1
+	t := make([]ShadowRef, s.counts[l])
+	for i := range t {
+		t[i] = s.at(l, i)
+	}
+	return t
+}
+
+// load fills the references from the root's, reading the reference pages from top to bottom.
+func (s *shadow) load(top []ShadowRef, read func(block uint64, crc uint32, p []byte) error) error {
+	l := s.levels() - 1
+	for i, r := range top {
+		s.put(l, i, r)
+	}
+	for ; l > 0; l-- {
+		for i := range s.counts[l] {
+			r := s.at(l, i)
+			if err := read(s.block(l, i, r.Place), r.CRC, s.content(l, i)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range s.dirty {
+		clear(d)
+	}
+	return nil
+}

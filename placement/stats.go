@@ -1,0 +1,42 @@
+package placement
+
+import "fmt"
+
+// Stats counts what the pool did since it was opened.
+type Stats struct {
+	ReadErrors  uint64 // blocks that could not be read, with the guest told so
+	Mismatches  uint64 // reads that were done again because of a checksum or an error
+	LostBlocks  uint64 // acknowledged blocks that became unreadable in the log
+	BadBlocks   uint64 // blocks of the capacity device that could not be written
+	PageReads   uint64 // metadata pages
+	PageWrites  uint64 // likewise, to both homes
+	PageDamage  uint64 // copies of metadata pages that were bad
+	PageRepairs uint64 // of these, written anew from the other copy
+	Checkpoints uint64
+
+	DestagedBlocks uint64 // blocks moved from the log to their places
+	DestageRuns    uint64 // device writes that this took
+	AbsorbedBlocks uint64 // blocks overwritten in the log before they were moved
+	DroppedBlocks  uint64 // blocks discarded in the log before they were moved
+	IndexStalls    uint64 // times a write found no room in the index
+	SpaceStalls    uint64 // times a write found no promise of space
+
+	LastError *BlockError // the latest block that could not be read
+}
+
+// BlockError names a block that could not be read.
+type BlockError struct {
+	Volume  string
+	Block   uint64 // of the volume, in blocks
+	Device  string // "fast", "capacity"
+	Address uint64 // on the device, in blocks
+	Err     error
+}
+
+func (e *BlockError) Error() string {
+	return fmt.Sprintf("volume %q, block %d (%s device, block %d): %v",
+		e.Volume, e.Block, e.Device, e.Address, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *BlockError) Unwrap() error { return e.Err }

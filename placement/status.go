@@ -1,0 +1,157 @@
+package placement
+
+import (
+	"slices"
+	"strings"
+
+	"unblend/log"
+)
+
+// Status is the state of a pool, for operators.
+type Status struct {
+	Pool       UUID
+	Durability Durability
+	Generation uint64
+	ReadOnly   error // why the pool accepts no writes; nil: it does
+	OneDevice  bool
+	NoLog      bool // opened without the fast device
+	Nodes      int
+
+	BlocksTotal, BlocksFree  uint64 // of the capacity device's data zones
+	PagesTotal, PagesFree    uint64 // of the metadata area
+	Promised                 uint64 // blocks promised to what is in the log
+	Segments, SegmentsFree   int
+	SegmentBytes             int64
+	IndexEntries, IndexUsed  int
+	ExtentsUsed              int
+	Pressure                 int // fullness of the log in thousandths
+	DirtyPages, CachedPages  int
+	Stalled                  int // volumes with writes that wait for room
+	Checkpointing, Destaging bool
+	Stats                    Stats
+	Regions                  []Region
+}
+
+// Region is a range of a device that serves one purpose, for tracing.
+type Region struct {
+	Dev   log.Dev
+	Class string // "log", "data", "metadata"
+	Start int64  // bytes
+	End   int64
+}
+
+// VolumeInfo describes one volume.
+type VolumeInfo struct {
+	ID         uint32
+	Name       string
+	Size       int64 // bytes
+	Mapped     int64 // bytes with a place on the capacity device
+	Dirty      int64 // bytes whose newest content is in the log
+	Created    int64 // Unix time in seconds
+	Attached   bool
+	ReadOnly   bool
+	Device     int32 // number of the ublk device; -1: none
+	QueueDepth int
+	Open       int // requests under way
+	Stats      VolumeStats
+}
+
+// Volumes returns all volumes, by name.
+func (p *Pool) Volumes() []VolumeInfo {
+	var list []VolumeInfo
+	for _, n := range p.order {
+		if n.rec.Name != "" {
+			list = append(list, n.info())
+		}
+	}
+	slices.SortFunc(list, func(a, b VolumeInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+func (n *node) info() VolumeInfo {
+	v := VolumeInfo{
+		ID: n.rec.ID, Name: n.rec.Name, Size: int64(n.rec.Size),
+		Mapped: int64(n.rec.Mapped) * log.BlockSize, Dirty: int64(n.dirty) * log.BlockSize,
+		Created: n.rec.Created, Attached: n.rec.Flags&NodeAttached != 0,
+		ReadOnly: n.rec.Flags&NodeReadOnly != 0, Device: n.rec.Device,
+		QueueDepth: int(n.rec.QueueDepth),
+	}
+	if n.vol != nil {
+		v.Open, v.Stats = n.vol.open, n.vol.stats
+	}
+	return v
+}
+
+// Status returns the present state.
+func (p *Pool) Status() Status {
+	s := Status{
+		Pool: p.label.Pool, Durability: p.label.Durability, Generation: p.root.Generation,
+		ReadOnly: p.readOnly, OneDevice: p.oneDevice, NoLog: p.homes == 1, Nodes: len(p.order),
+		BlocksFree: p.blocks.available(), PagesTotal: p.label.Home.PageCount,
+		PagesFree: p.pages.available(), Promised: p.dirtyData + p.reserved.data,
+		Segments:     int(p.label.Segments),
+		SegmentBytes: int64(p.label.SegmentBlocks) * log.BlockSize,
+		IndexEntries: p.opt.IndexEntries, IndexUsed: p.index.len(), ExtentsUsed: p.zeros.len(),
+		DirtyPages: p.cache.dirty, CachedPages: len(p.cache.frames), Stalled: len(p.stalled),
+		Checkpointing: p.back.phase >= cutCatalogue,
+		Destaging:     p.back.phase > backIdle && p.back.phase < walkNode,
+		Stats:         p.stats, Regions: p.label.regions(),
+	}
+	for _, z := range p.label.Zones {
+		if z.Kind == ZoneData {
+			s.BlocksTotal += z.Blocks
+		}
+	}
+	if p.ring != nil {
+		s.SegmentsFree, s.Pressure = p.ring.FreeSegments(), p.pressure()
+	}
+	return s
+}
+
+// regions lists what the devices' ranges are for.
+func (l *Label) regions() []Region {
+	rs := []Region{{
+		Dev: log.Fast, Class: "log", Start: int64(l.LogOffset),
+		End: int64(l.LogOffset) + int64(l.LogBlocks())*log.BlockSize,
+	}}
+	for _, dev := range []log.Dev{log.Fast, log.Capacity} {
+		start := int64(l.HomeStart(dev)) * log.BlockSize
+		rs = append(rs, Region{
+			Dev: dev, Class: "metadata", Start: start,
+			End: start + int64(l.Home.Blocks)*log.BlockSize,
+		})
+	}
+	for _, z := range l.Zones {
+		if z.Kind == ZoneData {
+			start := int64(z.Start) * log.BlockSize
+			rs = append(rs, Region{
+				Dev: z.Dev, Class: "data", Start: start, End: start + int64(z.Blocks)*log.BlockSize,
+			})
+		}
+	}
+	return rs
+}
+
+// Deadline returns when Tick and Run are needed next even if nothing completes, in the clock of
+// Tick; 0: not before something does.
+func (p *Pool) Deadline() int64 {
+	at := int64(0)
+	earlier := func(t int64) {
+		if at == 0 || t < at {
+			at = t
+		}
+	}
+	for _, v := range p.stalled {
+		if v.nextAdmit > p.now {
+			earlier(v.nextAdmit)
+		}
+	}
+	b := &p.back
+	if p.readOnly == nil && b.phase == backIdle && (b.backlog() || b.changed || b.walking()) {
+		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
+	}
+	if at != 0 {
+		at = max(at, p.now+1)
+	}
+	return at
+}
