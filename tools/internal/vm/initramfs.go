@@ -64,7 +64,7 @@ func moduleOrder(dir string, names []string) ([]string, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
-	needs := map[string][]string{} // module name: its file, then its dependencies, the nearest first
+	needs := map[string][]string{} // by name: the module's file, its dependencies, nearest first
 	for line := range strings.Lines(string(dep)) {
 		file, rest, ok := strings.Cut(strings.TrimSpace(line), ":")
 		if ok {

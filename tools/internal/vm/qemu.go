@@ -69,7 +69,8 @@ func (cfg Config) writeGuestFiles(dir, token string) error {
 	} {
 		fmt.Fprintf(&env, "%s=%s\n", v[0], Quote(v[1]))
 	}
-	for _, e := range append([]string{"HOME=/root", "TERM=dumb", "UNBLEND_VM_GUEST=1"}, cfg.Env...) {
+	fixed := []string{"HOME=/root", "TERM=dumb", "UNBLEND_VM_GUEST=1"}
+	for _, e := range append(fixed, cfg.Env...) {
 		name, value, _ := strings.Cut(e, "=")
 		fmt.Fprintf(&environ, "export %s=%s\n", name, Quote(value))
 	}

@@ -2,10 +2,11 @@
 // one command in it, as root. It is how the project tests on real kernels where the machine's own
 // has no ublk and no KVM: everything is emulated, a boot takes five to ten seconds.
 //
-// The guest's / is the host's /, read-only over 9p, below an overlay in memory: the guest sees every
-// program and the checkout, and nothing it writes lasts. What must last goes to /rw, a host directory
-// (Config.Share), or to a drive (Config.Drives). /tmp is empty, except that the checkout stays
-// visible when it lies there; /run and /dev are the guest's own. There is no udev and no systemd.
+// The guest's / is the host's /, read-only over 9p, below an overlay in memory: the guest sees
+// every program and the checkout, and nothing it writes lasts. What must last goes to /rw, a host
+// directory (Config.Share), or to a drive (Config.Drives). /tmp is empty, except that the checkout
+// stays visible when it lies there; /run and /dev are the guest's own. There is no udev and no
+// systemd.
 //
 // Kernels come from Debian's archive through apt into a cache outside the checkout, once; after
 // that nothing needs the network. See Find.

@@ -2,12 +2,12 @@
 // Debian's kernels. See package vm for what the guest is.
 //
 //	go run ./tools/internal/vm/vmrun -kernel backports -- uname -r
-//	go run ./tools/internal/vm/vmrun -drive log=/srv/log.img -nvme data=/srv/data.img -- 'ls /dev/vm'
+//	go run ./tools/internal/vm/vmrun -drive log=/srv/log -nvme data=/srv/data -- ls -l /dev/vm
 //	go run ./tools/internal/vm/vmrun -test ./ublk -- -test.v -test.run Recovery
 //
-// One argument after -- is a shell command, several are a program and its arguments. The exit status
-// is the command's; 124: it did not end in time; 125: the machine did not run it; 6: this host lacks
-// something, which the message names; 2: wrong usage.
+// One argument after -- is a shell command, several are a program and its arguments. The exit
+// status is the command's; 124: it did not end in time; 125: the machine did not run it; 6: this
+// host lacks something, which the message names; 2: wrong usage.
 package main
 
 import (
@@ -86,7 +86,8 @@ func parse(args []string, stderr io.Writer) (options, []string, error) {
 	}
 	f.Func("drive", "NAME=PATH: virtio disk, at /dev/vm/NAME; PATH is a file, a block device or\n"+
 		"nbd+unix:///EXPORT?socket=SOCKET (repeatable)", drive(vm.Virtio))
-	f.Func("nvme", "NAME=PATH: the same as an NVMe with a volatile cache (repeatable)", drive(vm.NVMe))
+	f.Func("nvme", "NAME=PATH: the same as an NVMe with a volatile cache (repeatable)",
+		drive(vm.NVMe))
 	err := f.Parse(args)
 	if err == nil && o.pkg == "" && f.NArg() == 0 {
 		err = errors.New("no command")
