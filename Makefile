@@ -19,10 +19,12 @@ KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
 
+STAGE := .ci/stage
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test lint generate demo sim bench crash deps clean FORCE
+.PHONY: build help test test-runner test-kernel lint generate demo sim bench crash install \
+	uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -30,20 +32,40 @@ build: bin/unblend
 bin/unblend: FORCE
 	go build -trimpath -ldflags='$(LINKNAME) -X main.version=$(VERSION)' -o $@ ./tools/unblend
 
-## test: everything, on this machine and in virtual machines (under half an hour on two cores)
-test: deps
-	go vet ./...
-	go test ./...
+## test: everything, here and in virtual machines (under half an hour on two cores)
+test:
+	@mkdir -p bin && rm -f bin/stages
+	@$(STAGE) packages .ci/deps test
+	@$(STAGE) lint $(MAKE) -s lint
+	@$(STAGE) build $(MAKE) -s build
+	@$(STAGE) 'unit tests' go test -short ./...
+	@$(STAGE) 'simulation, $(SEEDS) seeds' $(MAKE) -s sim
+	@$(STAGE) 'virtual machine runner' $(MAKE) -s test-runner
+	@if [ -d tools/internal/vmtest ]; then for k in $(KERNELS); do \
+		$(STAGE) "kernel $$k" $(MAKE) -s test-kernel KERNEL=$$k || exit; \
+	done; fi
+	@echo '== all passed'; cat bin/stages
 
-## lint: gofumpt, vet, staticcheck
+## test-runner: the tests of the virtual machine runner itself
+test-runner:
+	UNBLEND_NO_SKIP=1 go test ./tools/internal/vm/... -count=1 -timeout 20m
+
+## test-kernel: the tests on one real kernel, KERNEL=6.12
+test-kernel: build
+	UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$(KERNEL) \
+		go test ./tools/internal/vmtest -count=1 -timeout 40m
+
+## lint: gofumpt, vet, staticcheck, and the project's own rules (tools/internal/tidy)
 lint:
 	@out=$$(go run $(GOFUMPT) -l .) && test -z "$$out" || \
 		{ echo "lint: gofumpt would change:"; echo "$$out"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go test -count=1 ./tools/internal/tidy
 
-## generate: run the code generators (needs clang-14, llvm-14 and libbpf-dev)
+## generate: run the code generators (installs clang-14, llvm-14 and libbpf-dev)
 generate:
+	.ci/deps generate
 	go generate ./...
 
 ## demo: the main job in a virtual machine; HOST=1: on this machine's own kernel
@@ -52,6 +74,7 @@ demo: build
 ifeq ($(HOST),1)
 	bin/demo -unblend bin/unblend -host
 else
+	.ci/deps vm
 	$(VMRUN) -kernel $(KERNEL) -t 900s -- bin/demo -unblend bin/unblend
 endif
 
@@ -64,7 +87,8 @@ bench:
 	go test ./perf/... -run '^$$' -bench . -benchmem -timeout 2h
 
 ## crash: power cuts under a virtual machine, CUTS=20 on each kernel
-crash:
+crash: build
+	.ci/deps test
 	@for k in $(KERNELS); do \
 		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
 		go test ./tools/internal/vmtest -run '^TestPowerCut' -count=1 -v -timeout 4h || exit 1; \
@@ -77,6 +101,6 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile | while IFS=: read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 FORCE:
