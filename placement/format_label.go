@@ -44,7 +44,7 @@ type Label struct {
 	Homes          [log.Devs]uint64 // where home A and home B start, in blocks
 	Home           HomeLayout
 	CapacityBlocks uint64 // blocks of the capacity device that the space map describes
-	Zones          []Zone // at most MaxZones
+	Zones          []Zone // at most MaxZones, ascending on each device
 }
 
 // HomeLayout says where the parts of a metadata home lie, in blocks from the home's start. The
@@ -325,6 +325,11 @@ func (l *Label) validateRanges(at place) error {
 			if (y.Dev == z.Dev || l.Role == RoleBoth) && z.overlaps(y) {
 				return at.corrupt("label: ranges overlap", y.Start, z.Start)
 			}
+		}
+	}
+	for i := 1; i < len(l.Zones); i++ {
+		if y, z := l.Zones[i-1], l.Zones[i]; y.Dev == z.Dev && y.Start > z.Start {
+			return at.corrupt("label: order of zones", y.Start, z.Start)
 		}
 	}
 	return nil
