@@ -1,0 +1,199 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"unblend/tools/internal/units"
+)
+
+// InitOptions say how far OpenForInit may go.
+type InitOptions struct {
+	Force  bool  // wipe what the device holds; never helps against ErrInUse
+	Create int64 // size in bytes of the file to create, or to make an empty one; 0: must be there
+	Sparse bool  // do not reserve the file's space on its file system
+}
+
+// OpenForInit claims the device or file that is to become part of a pool. Unless opt.Force, it
+// refuses what holds data (ErrHoldsData): a device with a known signature, a file with any byte
+// that is not zero. With it the signatures are wiped. A file that does not exist is created with
+// opt.Create bytes, all reserved unless opt.Sparse. Other errors: ErrNoDevice, ErrPermission,
+// ErrInUse, ErrUnsuitable. On success the device holds nothing that could be taken for something
+// else, and nothing is durable yet.
+func OpenForInit(path string, opt InitOptions) (*Device, error) {
+	return machine.openForInit(path, opt)
+}
+
+func (h host) openForInit(path string, opt InitOptions) (*Device, error) {
+	info, x, err := h.stat(path)
+	switch {
+	case errors.Is(err, ErrNoDevice) && opt.Create > 0:
+		return h.create(path, opt)
+	case err != nil:
+		return nil, err
+	case info.Kind == BlockDevice && opt.Create > 0:
+		return nil, unsuitable(path, "a block device has its own size")
+	case info.Kind == RegularFile:
+		if err := refuseSymlink(path); err != nil {
+			return nil, err
+		}
+	}
+	if by := h.writers(x); len(by) > 0 {
+		return nil, &InUseError{Path: path, By: by}
+	}
+	d, err := h.open(path, unix.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.prepare(opt); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// writers names the processes that have the device open for writing without having claimed it,
+// such as a virtual machine on a raw partition.
+func (h host) writers(x id) []string {
+	var by []string
+	for _, o := range h.openers(x) {
+		if o.Writes {
+			by = append(by, "open for writing by "+o.String())
+		}
+	}
+	return by
+}
+
+// refuseSymlink keeps init, which root runs, from writing to a file that somebody else pointed the
+// path at. Links to block devices, as in /dev/disk/by-id, are the rule and are followed.
+func refuseSymlink(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return pathError(path, err)
+	}
+	if st.Mode()&os.ModeSymlink == 0 {
+		return nil
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return pathError(path, err)
+	}
+	return unsuitable(path, "a symbolic link to a file, name "+target+" itself")
+}
+
+// create makes a new file. O_EXCL fails on anything that has appeared there meanwhile, symbolic
+// links included.
+func (h host) create(path string, opt InitOptions) (*Device, error) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_DIRECT|unix.O_CLOEXEC,
+		0o600)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%s: directory: %w", filepath.Dir(path), ErrNoDevice)
+	} else if err != nil {
+		if errors.Is(err, unix.EINVAL) { // the file is there all the same
+			err = errors.Join(h.openError(path, id{}, err), os.Remove(path))
+			return nil, err
+		}
+		return nil, h.openError(path, id{}, err)
+	}
+	d := &Device{info: Info{Path: path}, fd: fd, created: true}
+	info, x, err := h.stat(path)
+	if err == nil {
+		d.info = info
+		err = h.claim(d, x, unix.O_RDWR)
+	}
+	if err == nil {
+		err = d.resize(opt.Create, opt.Sparse)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Discard())
+	}
+	return d, nil
+}
+
+// prepare refuses or wipes what the device holds, and gives a file its size.
+func (d *Device) prepare(opt InitOptions) error {
+	found, err := d.contents()
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 && !opt.Force {
+		return &DataError{Path: d.info.Path, Found: found}
+	}
+	if d.info.Kind == BlockDevice {
+		return d.wipe(found)
+	}
+	size := opt.Create
+	if size == 0 {
+		size = d.size
+	}
+	if len(found) > 0 {
+		if err := unix.Ftruncate(d.fd, 0); err != nil {
+			return fmt.Errorf("%s: truncate: %w", d.info.Path, err)
+		}
+	}
+	return d.resize(size, opt.Sparse)
+}
+
+// contents lists what the device holds: signatures, and of a file any data at all.
+func (d *Device) contents() ([]Signature, error) {
+	found, err := Probe(reader{d}, d.info.Size)
+	if err != nil || len(found) > 0 || d.info.Kind == BlockDevice {
+		return found, err
+	}
+	off, err := d.firstData()
+	if err != nil || off < 0 {
+		return nil, err
+	}
+	return []Signature{{Name: "data of an unknown kind", Off: off, Len: 1}}, nil
+}
+
+// resize gives the file n bytes, a multiple of 4 KiB, and reserves them on its file system unless
+// sparse: a pool that was promised its space must not find the file system full.
+func (d *Device) resize(n int64, sparse bool) error {
+	if err := unix.Ftruncate(d.fd, n); err != nil {
+		if errors.Is(err, unix.EFBIG) || errors.Is(err, unix.EINVAL) {
+			return unsuitable(d.info.Path, "the file system takes no file of that size")
+		}
+		return fmt.Errorf("%s: truncate: %w", d.info.Path, err)
+	}
+	d.setSize(n)
+	if sparse || n == 0 {
+		return nil
+	}
+	if err := d.roomFor(n); err != nil {
+		return err
+	}
+	for {
+		err := unix.Fallocate(d.fd, 0, 0, n)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EOPNOTSUPP):
+			return nil // a file system that cannot promise space; what it has is what there is
+		case errors.Is(err, unix.ENOSPC):
+			return fmt.Errorf("%s: reserve %s: %w", d.info.Path, units.FormatSize(n), ErrNoSpace)
+		case err != nil:
+			return fmt.Errorf("%s: reserve %s: %w", d.info.Path, units.FormatSize(n), err)
+		}
+		return nil
+	}
+}
+
+// roomFor refuses what the file system cannot hold before an attempt at reserving it takes the last
+// free byte from everybody else.
+func (d *Device) roomFor(n int64) error {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Fstatfs(d.fd, &fs), unix.Fstat(d.fd, &st)); err != nil {
+		return fmt.Errorf("%s: free space: %w", d.info.Path, err)
+	}
+	need := n - st.Blocks*512
+	if need > 0 && (uint64(need)+uint64(fs.Bsize)-1)/uint64(fs.Bsize) > fs.Bavail {
+		return fmt.Errorf("%s: %s wanted, %s free there (--sparse does not reserve): %w",
+			d.info.Path, units.FormatSize(n), units.FormatSize(int64(fs.Bavail)*fs.Bsize), ErrNoSpace)
+	}
+	return nil
+}
