@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 
 	"unblend/log"
 )
@@ -16,9 +17,10 @@ import (
 //	                                                             40               4092
 //
 // The version decides how everything behind it is read, the checksum included, so it is checked
-// first: a higher one is a newer program's, a lower one (there is none yet) is damage. dev and the
-// block number say where this copy belongs: a block that a device wrote to or read from the wrong
-// place is not taken for another copy. crc is the CRC-32C of bytes 0 to 4091.
+// first. A higher one is a newer program's. A lower one (there is none yet) is damage, and so is
+// one with which all the rest is a sealed block of the version that this program writes. dev and
+// the block number say where this copy belongs: a block that a device wrote to or read from the
+// wrong place is not taken for another copy. crc is the CRC-32C of bytes 0 to 4091.
 const blockCRC = log.BlockSize - 4
 
 // UUID identifies a pool or a device.
@@ -51,10 +53,11 @@ func openBlock(b []byte, magic string, version uint32, what string, at place) (U
 	if string(b[0:8]) != magic {
 		return UUID{}, ErrNotPool
 	}
-	if v := le.Uint32(b[8:]); v > version {
+	if v := le.Uint32(b[8:]); v != version {
+		if v < version || onlyVersionDiffers(b, version) {
+			return UUID{}, at.corrupt(what+": version", uint64(version), uint64(v))
+		}
 		return UUID{}, ErrVersion
-	} else if v < version {
-		return UUID{}, at.corrupt(what+": version", uint64(version), uint64(v))
 	}
 	if want, got := le.Uint32(b[blockCRC:]), checksum(b[:blockCRC]); want != got {
 		return UUID{}, at.corrupt(what+": checksum", uint64(want), uint64(got))
@@ -66,4 +69,13 @@ func openBlock(b []byte, magic string, version uint32, what string, at place) (U
 		return UUID{}, at.corrupt(what+": block number", want, got)
 	}
 	return UUID(b[16:32]), nil
+}
+
+// onlyVersionDiffers reports whether b would be a sealed block if its version were the given one.
+func onlyVersionDiffers(b []byte, version uint32) bool {
+	var head [12]byte
+	copy(head[:], b)
+	binary.LittleEndian.PutUint32(head[8:], version)
+	crc := crc32.Update(checksum(head[:]), castagnoli, b[len(head):blockCRC])
+	return crc == binary.LittleEndian.Uint32(b[blockCRC:])
 }

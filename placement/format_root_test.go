@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"encoding/binary"
 	"errors"
 	"reflect"
 	"strings"
@@ -78,20 +77,23 @@ func TestRootFrame(t *testing.T) {
 	if err := decode(testUUID(0x10), log.Fast, rootOff+4096); !errors.Is(err, ErrDamaged) {
 		t.Errorf("other slot: %v", err)
 	}
-	binary.LittleEndian.PutUint32(b[8:], rootVersion+1)
+	sealBlock(b, rootMagic, rootVersion+1, testUUID(0x10), place{log.Fast, rootOff})
+	b[blockCRC]++
 	if err := decode(testUUID(0x10), log.Fast, rootOff); !errors.Is(err, ErrVersion) {
 		t.Errorf("newer version: %v", err)
 	}
 }
 
-// TestRootFlippedBits flips every bit of a root: none goes unnoticed.
+// TestRootFlippedBits flips every bit of a root: none goes unnoticed, and none makes it look like
+// anything but a damaged root.
 func TestRootFlippedBits(t *testing.T) {
 	b := make([]byte, log.BlockSize)
 	fullRoot().Encode(b, log.Fast, rootOff)
 	for i := range 8 * len(b) {
 		b[i/8] ^= 1 << (i % 8)
-		if _, err := DecodeRoot(b, testUUID(0x10), log.Fast, rootOff); err == nil {
-			t.Fatalf("bit %d flipped: no error", i)
+		_, err := DecodeRoot(b, testUUID(0x10), log.Fast, rootOff)
+		if !errors.Is(err, ErrDamaged) {
+			t.Fatalf("bit %d flipped: %v", i, err)
 		}
 		b[i/8] ^= 1 << (i % 8)
 	}
