@@ -19,6 +19,12 @@ KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
 
+DESTDIR ?=
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+SBINDIR = $(PREFIX)/sbin
+BIN ?= bin/unblend
+
 STAGE := .ci/stage
 VMRUN := go run ./tools/internal/vm/vmrun
 
@@ -93,6 +99,52 @@ crash: build
 		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
 		go test ./tools/internal/vmtest -run '^TestPowerCut' -count=1 -v -timeout 4h || exit 1; \
 	done
+
+# What install puts where, as FILE:TARGET. The settings are the operator's once they are there.
+INSTALLED = \
+	unblend.service:$(PREFIX)/lib/systemd/system/unblend.service \
+	unblend.tmpfiles:$(PREFIX)/lib/tmpfiles.d/unblend.conf \
+	55-unblend.rules:$(PREFIX)/lib/udev/rules.d/55-unblend.rules
+SETTINGS = $(SYSCONFDIR)/default/unblend
+LVMFILTER = $(PREFIX)/lib/unblend/lvm-filter
+
+## install: the program, its service, udev rule and LVM filter; DESTDIR, PREFIX=/usr
+install:
+	@test -x $(BIN) || { echo "install: no $(BIN): run make first"; exit 1; }
+	install -D -m 0755 $(BIN) $(DESTDIR)$(SBINDIR)/unblend
+	install -D -m 0755 tools/install/lvm-filter $(DESTDIR)$(LVMFILTER)
+	@for f in $(INSTALLED); do \
+		to=$(DESTDIR)$${f#*:}; echo "install $$to"; install -d "$${to%/*}" && \
+		sed -e 's|@SBINDIR@|$(SBINDIR)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
+			"tools/install/$${f%%:*}" >"$$to" && chmod 0644 "$$to" || exit; \
+	done
+	@test -e $(DESTDIR)$(SETTINGS) || \
+		install -D -m 0644 tools/install/unblend.default $(DESTDIR)$(SETTINGS)
+ifeq ($(DESTDIR),)
+	$(LVMFILTER) add
+	@$(RELOAD)
+	@echo "set POOL in $(SETTINGS), then: systemctl enable --now unblend"
+endif
+
+## uninstall: what install did, except settings that were changed
+uninstall:
+ifeq ($(DESTDIR),)
+	@! systemctl is-active --quiet unblend 2>/dev/null || \
+		{ echo "uninstall: unblend is running: systemctl disable --now unblend"; exit 1; }
+	test ! -x $(LVMFILTER) || $(LVMFILTER) remove
+endif
+	rm -f $(DESTDIR)$(SBINDIR)/unblend $(DESTDIR)$(LVMFILTER) \
+		$(foreach f,$(INSTALLED),$(DESTDIR)$(lastword $(subst :, ,$(f))))
+	@rmdir $(DESTDIR)$(dir $(LVMFILTER)) 2>/dev/null || true
+	@if cmp -s tools/install/unblend.default $(DESTDIR)$(SETTINGS); then \
+		rm $(DESTDIR)$(SETTINGS); fi
+ifeq ($(DESTDIR),)
+	@$(RELOAD)
+endif
+
+# Tell the running system, where it is one that systemd runs.
+RELOAD = if [ -d /run/systemd/system ]; then systemctl daemon-reload; \
+	systemd-tmpfiles --create unblend.conf; udevadm control --reload; fi
 
 ## clean: remove what the build made
 clean:
