@@ -77,10 +77,9 @@ func (p *Pool) mayAdmit(r *Request) bool {
 	switch {
 	case p.readOnly != nil, p.now < r.Vol.nextAdmit:
 		return false
-	case p.index.free()-p.reserved.entries < r.needs.entries:
+	case p.logged.entries+p.reserved.entries+r.needs.entries > p.opt.IndexEntries,
+		p.logged.extents+p.reserved.extents+r.needs.extents > p.opt.Extents:
 		p.stats.IndexStalls++
-		return false
-	case r.needs.extents > 0 && !p.zeros.room(p.reserved.extents+r.needs.extents):
 		return false
 	}
 	if p.lacksSpace(r) && !p.ownsAll(r) {
@@ -144,12 +143,14 @@ func (p *Pool) delayNext(v *Volume, r *Request) {
 	v.nextAdmit = p.now + delay
 }
 
-// pressure returns how full the log is, in thousandths: of its segments, or of the index.
+// pressure returns how full the log is, in thousandths: of its segments, or of what a restart would
+// have to bring into the index.
 func (p *Pool) pressure() int {
 	segments := int(p.label.Segments)
 	log := (segments - p.ring.FreeSegments()) * 1000 / segments
-	used := p.index.len() * 1000 / p.opt.IndexEntries
-	return max(log, used)
+	entries := p.logged.entries * 1000 / p.opt.IndexEntries
+	extents := p.logged.extents * 1000 / p.opt.Extents
+	return max(log, entries, extents)
 }
 
 // pagesFor returns how many pages r can newly need beyond what its volume's dirty blocks may.

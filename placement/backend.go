@@ -18,15 +18,16 @@ type backend struct {
 	drain   bool  // a control operation wants everything destaged
 	wanted  bool  // a control operation wants a checkpoint
 
-	batch  []moving
-	order  []uint32 // indexes into batch, in the order of a device
-	next   int      // next element of batch or order to work on
-	placed int      // batch[:placed] has places
-	upto   uint64   // sequence up to which extents are applied before the batch is placed
-	mem    []byte   // payload of batch
-	gap    []byte   // takes what lies between wanted log blocks
-	home   homeChunk
-	single bool // read block by block
+	batch   []moving
+	order   []uint32 // indexes into batch, in the order of a device
+	next    int      // next element of batch or order to work on
+	placed  int      // batch[:placed] has places
+	durable uint64   // sequence up to which the log must be durable before the batch is moved
+	upto    uint64   // sequence up to which extents are applied before the batch is placed
+	mem     []byte   // payload of batch
+	gap     []byte   // takes what lies between wanted log blocks
+	home    homeChunk
+	single  bool // read block by block
 
 	writes   []pageWrite // of a checkpoint
 	cut      Root        // the root that it will write
@@ -66,13 +67,14 @@ const stepMax = 64
 // resume is called when what the back end waited for may be there; step looks again.
 func (b *backend) resume() {}
 
-// step advances the present job, or begins one.
-func (b *backend) step() {
+// step advances the present job, or begins one. It reports whether it could go on at once.
+func (b *backend) step() bool {
 	for range stepMax {
 		if b.waiting || b.p.readOnly != nil || !b.advance() {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // advance does one bounded piece of work and reports whether there may be more right now.
@@ -112,6 +114,9 @@ func (b *backend) advance() bool {
 func (b *backend) choose() bool {
 	p := b.p
 	pressure, idle := p.pressure(), p.now-p.lastGuest >= p.opt.Idle
+	if pressure >= p.opt.Low || len(p.stalled) > 0 {
+		b.sealOldest()
+	}
 	switch {
 	case b.mustCheckpoint(pressure, idle):
 		b.beginCheckpoint()
@@ -139,9 +144,20 @@ func (b *backend) mustCheckpoint(pressure int, idle bool) bool {
 		return p.now-b.since >= p.opt.Idle
 	case pressure >= p.opt.Low || p.anyStalledLane():
 		n := p.reclaimable()
-		return n > 0 && (n >= int(p.label.Segments)/16 || p.anyStalledLane())
+		if n > 0 && (n >= int(p.label.Segments)/16 || p.anyStalledLane() || len(p.stalled) > 0) {
+			return true
+		}
 	}
 	return p.now-b.since >= p.opt.CheckpointEvery
+}
+
+// sealOldest closes the oldest segment if it is still open, so that the records of an idle lane do
+// not keep the log from being freed.
+func (b *backend) sealOldest() {
+	r := b.p.ring
+	if i := r.Oldest(); i >= 0 && !r.Segment(i).Closed() {
+		r.Lane(r.Segment(i).Lane).Seal()
+	}
 }
 
 // backlog reports whether the log holds anything that could be destaged.

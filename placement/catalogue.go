@@ -69,7 +69,10 @@ func (p *Pool) loadCatalogue(e Entry, level uint8, page pageReader) error {
 // open returns the volume of a node, for use.
 func (p *Pool) open(n *node) *Volume {
 	if n.vol == nil {
-		n.vol = &Volume{node: n, lane: p.ring.Lane(p.laneOf(n.rec.ID))}
+		n.vol = &Volume{node: n}
+		if p.ring != nil {
+			n.vol.lane = p.ring.Lane(p.laneOf(n.rec.ID))
+		}
 	}
 	return n.vol
 }

@@ -259,6 +259,7 @@ func (b *backend) checkpointDone() {
 	}
 	p.ring.SetGeneration(p.root.Generation)
 	p.ring.FreeBelow(p.root.Replay)
+	p.forgetSegments()
 	p.forgetRemoved()
 	p.dirtyLimit = p.opt.dirtyLimit()
 	p.stats.Checkpoints++

@@ -172,6 +172,9 @@ func (p *Pool) planChange(c *Control) error {
 		if attached {
 			return fmt.Errorf("volume %q: %w", c.Name, ErrAttached)
 		}
+		if n.vol != nil && n.vol.open > 0 {
+			return fmt.Errorf("volume %q: %d requests under way: %w", c.Name, n.vol.open, ErrInUse)
+		}
 		c.mark = Mark{Kind: MarkDelete, Node: n.rec.ID}
 	case AttachVolume:
 		depth := c.QueueDepth
@@ -222,7 +225,7 @@ func (p *Pool) Marked(seq uint64, _ int, _ uint16, body []byte, _ uint32) {
 
 // applyMarks applies the mark that waits, when it may take effect.
 func (p *Pool) applyMarks() {
-	if !p.markDue || p.ring.MinUndurable() <= p.control.seq {
+	if !p.markDue || !p.ring.DurableTo(p.control.seq) || p.ring.MinUndurable() <= p.control.seq {
 		return
 	}
 	c := p.control

@@ -28,9 +28,10 @@ const gapMax = 16
 // beginDestage gathers the live blocks of the oldest segments, in the order of nodes and blocks.
 func (b *backend) beginDestage() bool {
 	b.gather()
-	if len(b.batch) == 0 && b.p.zeros.minSeq() > b.upto {
+	if len(b.batch) == 0 && (b.p.zeros.len() == 0 || b.p.zeros.minSeq() > b.upto) {
 		return false
 	}
+	b.durable = b.p.ring.LastPublished()
 	slices.SortFunc(b.batch, func(x, y moving) int {
 		if c := cmp.Compare(x.id, y.id); c != 0 {
 			return c
@@ -41,8 +42,7 @@ func (b *backend) beginDestage() bool {
 	return true
 }
 
-// gather fills batch from the oldest segments that hold live blocks. An open segment that is the
-// oldest is sealed when the log needs room, so that an idle lane does not hold up the others.
+// gather fills batch from the oldest segments that hold live blocks.
 func (b *backend) gather() {
 	p := b.p
 	b.batch, b.upto = b.batch[:0], 0
@@ -53,16 +53,10 @@ func (b *backend) gather() {
 			break
 		}
 		s := p.ring.Segment(i)
-		if !s.Closed() {
-			if p.pressure() >= p.opt.Low {
-				p.ring.Lane(s.Lane).Seal()
-			} else if !b.open {
-				break
-			}
+		if !s.Closed() && !b.open && p.pressure() < p.opt.Low || after != 0 && !b.takeAll(i) {
+			break
 		}
-		if after == 0 || b.takeAll(i) {
-			b.takeSegment(i)
-		}
+		b.takeSegment(i)
 		b.upto = max(b.upto, s.LastSeq)
 		after = s.FirstSeq + 1
 	}
@@ -103,7 +97,7 @@ func (b *backend) takeSegment(i int) {
 // awaitDurable goes on when everything that the batch holds is durable in the log. Only a pool
 // with --durability flush has anything to wait for.
 func (b *backend) awaitDurable() bool {
-	if !b.p.ring.DurableTo(b.p.ring.LastPublished()) {
+	if !b.p.ring.DurableTo(b.durable) {
 		return false
 	}
 	b.phase = destageZeros

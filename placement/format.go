@@ -71,8 +71,9 @@ func formatHomes(d Disks, l *Label) error {
 				return err
 			}
 		}
+		clear(block)
 		stale := rootOffset(l, home, 0)
-		if err := d[home].WriteAt(zeroBlock[:], stale); err != nil {
+		if err := d[home].WriteAt(block, stale); err != nil {
 			return err
 		}
 		off := rootOffset(l, home, root.Generation)
@@ -147,9 +148,10 @@ func labelOffsets(l *Label, one bool, dev log.Dev) []int64 {
 
 // wipeLabels removes the labels of an earlier pool before anything it owned is overwritten.
 func wipeLabels(d Disks, l *Label) error {
+	zeros := alignedBytes(log.BlockSize)
 	for _, dev := range d.homes() {
 		for _, off := range append(labelOffsets(l, d.one(), dev), 0) {
-			if err := d[dev].WriteAt(zeroBlock[:], off); err != nil {
+			if err := d[dev].WriteAt(zeros, off); err != nil {
 				return err
 			}
 		}

@@ -67,6 +67,7 @@ func newPool(o *opener, opt Options) *Pool {
 	p.dirtyLimit = p.opt.dirtyLimit()
 	p.index = newIndex(opt.IndexEntries, int(o.label.Segments), int(o.label.SegmentBlocks))
 	p.zeros = newExtents(opt.Extents)
+	p.segments = make([]logged, o.label.Segments)
 	p.blocks = newSpace(p, blockPage, o.label.CapacityBlocks, opt.FreedRuns)
 	p.blocks.refs = newShadow(o.label.Home.BlockMap, bitmapPages(o.label.CapacityBlocks))
 	p.pages = newSpace(p, pagePage, o.label.Home.PageCount, opt.FreedRuns)
@@ -75,6 +76,7 @@ func newPool(o *opener, opt Options) *Pool {
 	p.scratch = newScratch()
 	p.reader.p, p.merger.p = p, p
 	p.back = newBackend(p)
+	p.back.task = &p.back
 	return p
 }
 
@@ -126,12 +128,14 @@ func (p *Pool) replayLog(fast log.Disk) error {
 // they are on, and keeps the newest.
 func (o *opener) readLabels() error {
 	var newest *Label
+	var damaged error
 	for _, dev := range o.d.homes() {
 		l, err := readLabel(o.d, dev)
+		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotPool) {
+			damaged = errors.Join(damaged, fmt.Errorf("%s device: %w", dev, err))
+			continue // the other copy may do, and says what it belongs to
+		}
 		if err != nil {
-			if newest != nil || dev == log.Fast && o.d.one() {
-				continue // the other copy may do
-			}
 			return fmt.Errorf("%s device: %w", dev, err)
 		}
 		if newest != nil && l.Pool != newest.Pool {
@@ -142,7 +146,10 @@ func (o *opener) readLabels() error {
 		}
 	}
 	if newest == nil {
-		return ErrNotPool
+		return damaged
+	}
+	if errors.Is(damaged, ErrNotPool) && !o.d.one() {
+		return damaged // no label at all on one of two devices: somebody else's
 	}
 	for _, dev := range o.d.homes() {
 		if size := uint64(o.d[dev].Size()); size < newest.Sizes[dev] {

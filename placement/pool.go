@@ -74,10 +74,12 @@ type Pool struct {
 	replayErr error
 	markDue   bool // the mark of the present control operation is durable in its lane
 
-	dirtyLimit int    // dirty frames that make a checkpoint necessary
-	reserved   needs  // of admitted writes that are not yet published
-	dirtyData  uint64 // entries of the index that will need a block
-	pageNeed   uint64 // pages that destaging all dirty blocks can newly need
+	dirtyLimit int      // dirty frames that make a checkpoint necessary
+	segments   []logged // what the records of each segment hold
+	logged     logged   // of all segments
+	reserved   needs    // of admitted writes that are not yet published
+	dirtyData  uint64   // entries of the index that will need a block
+	pageNeed   uint64   // pages that destaging all dirty blocks can newly need
 	stalled    []*Volume
 
 	done         reqQueue
@@ -126,17 +128,24 @@ func (p *Pool) Complete(t log.Token, res int32) {
 func (p *Pool) Tick(now int64) { p.now = now }
 
 // Run advances the background work by a bounded step. Call it once per turn, after the requests
-// and completions of the turn: it also forms the log records of what has arrived.
-func (p *Pool) Run() {
+// and completions of the turn: it also forms the log records of what has arrived. It reports
+// whether there is more to do at once, without waiting for a completion or for time to pass.
+func (p *Pool) Run() bool {
+	if p.ring == nil {
+		p.runTasks()
+		p.runControls()
+		return false
+	}
 	p.runTasks()
 	p.admitWaiting()
-	p.back.step()
+	more := p.back.step()
 	p.applyMarks()
 	p.runControls()
 	p.runTasks()
 	for i := range p.ring.Lanes() {
 		p.ring.Lane(i).Pump()
 	}
+	return more
 }
 
 // waitOps makes w wait for the next completion, and says so.

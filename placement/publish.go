@@ -1,12 +1,47 @@
 package placement
 
+import "fmt"
+
 // The pool is the sink of the log: it is told, in each lane's order, what has become durable, by
 // the lanes and by recovery alike.
 
+// logged counts what records hold, for the index: a restart from the durable root replays all of
+// it, whatever has been destaged or overwritten since.
+type logged struct{ entries, extents int }
+
+// enter counts what a record in the segment of loc holds for a node, and returns the node; nil if
+// it has been deleted.
+func (p *Pool) enter(id, loc uint32, entries, extents int) *node {
+	s := &p.segments[loc/p.label.SegmentBlocks]
+	s.entries += entries
+	s.extents += extents
+	p.logged.entries += entries
+	p.logged.extents += extents
+	if p.replaying && (p.logged.entries > p.opt.IndexEntries || p.logged.extents > p.opt.Extents) {
+		p.replayErr = fmt.Errorf("%d index entries and %d extents do not hold the log: %w",
+			p.opt.IndexEntries, p.opt.Extents, ErrConfig)
+	}
+	if n := p.nodes[id]; n != nil && !n.gone() && p.replayErr == nil {
+		return n
+	}
+	return nil
+}
+
+// forgetSegments takes freed segments out of the count.
+func (p *Pool) forgetSegments() {
+	for i := range p.segments {
+		if s := &p.segments[i]; s.entries+s.extents > 0 && !p.ring.Segment(i).Used() {
+			p.logged.entries -= s.entries
+			p.logged.extents -= s.extents
+			*s = logged{}
+		}
+	}
+}
+
 // Wrote puts durable blocks into the dirty index.
 func (p *Pool) Wrote(seq uint64, _ int, node uint32, block uint64, loc uint32, crcs []uint32) {
-	n := p.nodes[node]
-	if n == nil || n.gone() {
+	n := p.enter(node, loc, len(crcs), 0)
+	if n == nil {
 		return
 	}
 	for i, crc := range crcs {
@@ -16,8 +51,9 @@ func (p *Pool) Wrote(seq uint64, _ int, node uint32, block uint64, loc uint32, c
 
 // Zeroed makes durable zeros of a range: long ones are an extent, short ones entries.
 func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc uint32) {
-	n := p.nodes[node]
-	if n == nil || n.gone() {
+	need := zeroNeeds(count)
+	n := p.enter(node, loc, need.entries, need.extents)
+	if n == nil {
 		return
 	}
 	if count < extentMin {
@@ -35,8 +71,8 @@ func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc u
 
 // Lost records that an acknowledged block in the log is unreadable.
 func (p *Pool) Lost(seq uint64, _ int, node uint32, block, count uint64, loc uint32) {
-	n := p.nodes[node]
-	if n == nil || n.gone() {
+	n := p.enter(node, loc, int(count), 0)
+	if n == nil {
 		return
 	}
 	for b := block; b < block+count; b++ {

@@ -1,10 +1,6 @@
 package placement
 
-import (
-	"encoding/binary"
-
-	"unblend/log"
-)
+import "unblend/log"
 
 // refsPerPage is how many references a reference page holds.
 const refsPerPage = log.BlockSize / refSize
@@ -56,18 +52,11 @@ func (s *shadow) count(level int) int { return s.counts[level] }
 
 // at returns the reference to page i of level.
 func (s *shadow) at(level, i int) ShadowRef {
-	b := s.refs[level][i*refSize:]
-	return ShadowRef{
-		CRC: binary.LittleEndian.Uint32(b), Place: b[4], FreeChunks: b[5],
-		Free: binary.LittleEndian.Uint16(b[6:]),
-	}
+	return refAt(s.refs[level][i*refSize:])
 }
 
 func (s *shadow) put(level, i int, r ShadowRef) {
-	b := s.refs[level][i*refSize:]
-	binary.LittleEndian.PutUint32(b, r.CRC)
-	b[4], b[5] = r.Place, r.FreeChunks
-	binary.LittleEndian.PutUint16(b[6:], r.Free)
+	putRef(s.refs[level][i*refSize:], r)
 	s.dirty[level][i/refsPerPage] = true
 }
 

@@ -206,6 +206,10 @@ func (s *space) prepareFree(unit uint64, w *waiter) error {
 
 // release frees unit with the next checkpoint; prepareFree has succeeded for it.
 func (s *space) release(unit uint64) {
+	if planted("reuse-before-checkpoint") {
+		s.unalloc(unit)
+		return
+	}
 	s.freedSum++
 	if n := len(s.freed); n > 0 {
 		switch last := &s.freed[n-1]; {

@@ -134,8 +134,12 @@ func (p *Pool) copyPage(t *tree, f int32, e Entry, w *waiter) (int32, uint64, er
 		return noFrame, 0, err
 	}
 	k := key(treePage, addr)
-	if stale := p.cache.lookup(k); stale != noFrame {
-		p.cache.drop(stale) // what the address held in an earlier life
+	if stale := p.cache.lookup(k); stale != noFrame { // what the address held in an earlier life
+		if fr := &p.cache.frames[stale]; fr.state == frameLoading || fr.pins > 0 {
+			p.pages.unalloc(addr)
+			return noFrame, 0, p.waitOps(w)
+		}
+		p.cache.drop(stale)
 	}
 	if owned {
 		p.pages.release(e.Addr)

@@ -123,46 +123,42 @@ func (p *Pool) push(r *Request) {
 	p.pageReserve(r, 1)
 	switch r.Kind {
 	case Discard:
-		r.item(log.ItemZero, r.first, r.count, nil)
+		r.item(log.ItemZero, r.first, r.count, 0)
 	case WriteZeroes:
 		head, tail := r.edgeBlocks()
 		if head > 0 {
-			r.item(log.ItemWrite, r.first, 1, r.Buf[:log.BlockSize])
+			r.item(log.ItemWrite, r.first, 1, 0)
 		}
 		if mid := r.count - head - tail; mid > 0 {
-			r.item(log.ItemZero, r.first+head, mid, nil)
+			r.item(log.ItemZero, r.first+head, mid, 0)
 		}
 		if tail > 0 {
-			r.item(log.ItemWrite, r.first+r.count-1, 1, r.Buf[head*log.BlockSize:])
+			r.item(log.ItemWrite, r.first+r.count-1, 1, head)
 		}
 	default:
-		r.item(log.ItemWrite, r.first, r.count, r.Buf)
+		r.item(log.ItemWrite, r.first, r.count, 0)
 	}
 	for i := range r.nitems {
 		r.Vol.lane.Push(&r.items[i])
 	}
 }
 
-// item appends one item to r. The checksums of a write are those of its part of Buf.
-func (r *Request) item(kind log.ItemKind, block, count uint64, data []byte) {
+// item appends one item to r. The content of a write is in Buf from block at on.
+func (r *Request) item(kind log.ItemKind, block, count, at uint64) {
 	it := &r.items[r.nitems]
 	r.nitems++
 	*it = log.Item{Kind: kind, Node: r.Vol.node.rec.ID, Block: block, Count: count, Ref: r}
 	if kind != log.ItemWrite {
 		return
 	}
-	at := (len(r.Buf) - len(data)) / log.BlockSize
-	if r.Kind == Write {
-		at = 0
-	}
-	it.Data = data[:count*log.BlockSize]
-	it.CRCs = r.crcs[at : at+int(count)]
+	it.Data = r.Buf[at*log.BlockSize : (at+count)*log.BlockSize]
+	it.CRCs = r.crcs[at : at+count]
 	it.Zeros = r.zeroMask(at)
 }
 
 // zeroMask returns the mask of zero blocks from block at of Buf on; at is not 0 only for the tail
 // of a write-zeroes, which is a single block.
-func (r *Request) zeroMask(at int) []uint64 {
+func (r *Request) zeroMask(at uint64) []uint64 {
 	if at == 0 {
 		return r.zeros[:]
 	}
@@ -199,6 +195,8 @@ func (p *Pool) ItemDone(it *log.Item, err error) {
 // count adds a finished writing request to the volume's counters.
 func (v *Volume) count(r *Request) {
 	switch r.Kind {
+	case Flush:
+		v.stats.Flushes++
 	case Write:
 		v.stats.Writes++
 		v.stats.WriteBytes += uint64(r.Len)
@@ -211,12 +209,11 @@ func (v *Volume) count(r *Request) {
 // flush ends when everything acknowledged before it is durable: at once, unless the pool was made
 // with --durability flush.
 func (p *Pool) flush(r *Request) {
-	if p.label.Durability != DurabilityFlush {
+	if p.label.Durability != DurabilityFlush || p.ring == nil {
 		r.Vol.stats.Flushes++
 		p.end(r, 0)
 		return
 	}
-	r.Vol.stats.Flushes++
 	r.nitems = 1
 	r.items[0] = log.Item{Kind: log.ItemFlush, Ref: r}
 	r.Vol.enter(r)
