@@ -4,16 +4,16 @@ package log
 // order of the WRITE entries. The checksum covers header and entries; each payload block has its
 // own in its entry.
 //
-//	       0       2       4       6       8      10      12      14
-//	    +-------+-------+-------+-------+-------+-------+-------+-------+
-//	  0 | magic "UNBLRECD"              |version| lane  | CRC-32C       |
-//	 16 | pool UUID                                                     |
-//	 32 | the segment's nonce                                           |
-//	 48 | record number                 | known durable record number   |
-//	 64 | sequence number               | own location  | entries       |
-//	 80 | bytes of entries              | payload blocks| 0             |
-//	 96 | entries ...                                                   |
-//	    +-------+-------+-------+-------+-------+-------+-------+-------+
+//	      0       2       4       6       8      10      12      14
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
+//	 0 | magic "UNBLRECD"              |version| lane  | CRC-32C       |
+//	16 | pool UUID                                                     |
+//	32 | the segment's nonce                                           |
+//	48 | record number                 | known durable record number   |
+//	64 | sequence number               | own location  | entries       |
+//	80 | bytes of entries              | payload blocks| 0             |
+//	96 | entries ...                                                   |
+//	   +-------+-------+-------+-------+-------+-------+-------+-------+
 //
 // Numbers count a lane's records and continue from segment to segment. Known durable is the
 // highest number up to which all of the lane's records were durable when this one was formed.

@@ -1,0 +1,109 @@
+package log
+
+import "fmt"
+
+// judge says what it means that the record at the present place is not valid: reason says what is
+// wrong with its header; if it is "", payload blocks are bad. It is the lane's tail, or it was
+// durable and is damaged. Damaged payload is replayed as lost; a damaged header hides which blocks
+// are lost, so that recovery ends with an error.
+func (c *cursor) judge(reason string) (tail bool, err error) {
+	if c.isHead() {
+		p := c.prove()
+		if c.number > p.durable || !p.live {
+			return true, nil
+		}
+	}
+	if reason == "" {
+		return false, nil
+	}
+	return false, c.rec.corrupt(c.loc(c.at), "record header",
+		fmt.Sprintf("record %d of lane %d, which was durable", c.number, c.link().hdr.lane), reason)
+}
+
+// prove reads the rest of the head for records and a summary of the segment: they tell how far the
+// lane was durable. What is not of this segment does not have its nonce, whatever a guest wrote.
+func (c *cursor) prove() *proof {
+	if c.proof != nil {
+		return c.proof
+	}
+	c.proof = &proof{}
+	w := newWindow(c.rec.d, &c.rec.geo, &c.rec.rep)
+	h := &c.link().hdr
+	for b := c.at; b < c.rec.geo.SegmentBlocks; b++ {
+		c.rec.testify(w, c.loc(b), c.proof, func(w witness) bool { return w.nonce == h.nonce })
+	}
+	return c.proof
+}
+
+// witness is a record or summary that says up to which record its lane is durable.
+type witness struct {
+	loc     uint32
+	lane    int
+	nonce   nonce
+	durable uint64 // record number
+	seq     uint64 // of the record, or of the last one in the summary
+}
+
+// testify adds to p what the block at loc says, if a record or a summary begins there that is
+// accepted.
+func (r *recovery) testify(w *window, loc uint32, p *proof, accept func(witness) bool) {
+	block := w.blocks(loc, 1)
+	var t witness
+	switch {
+	case isRecord(block):
+		var h recordHeader
+		if h.decode(w.blocks(loc, maxHeaderBlocks), r.par.UUID, loc) != "" {
+			return
+		}
+		t = witness{loc, h.lane, h.nonce, h.durable, h.seq}
+	case isSummary(block):
+		var h summaryHeader
+		if h.length(block) > uint64(len(w.mem)) {
+			return
+		}
+		all := w.blocks(loc, uint32(blocksOf(int(h.length(block)))))
+		if h.decode(all, r.par.UUID, loc) != "" {
+			return
+		}
+		t = witness{loc, h.lane, h.nonce, h.last, lastOf(&h, all)}
+	default:
+		return
+	}
+	if accept(t) {
+		p.add(t, r.par.ReplayStart)
+	}
+}
+
+// add takes note of what t says; start is the replay start.
+func (p *proof) add(t witness, start uint64) {
+	p.seq = max(p.seq, t.seq)
+	p.live = p.live || t.seq >= start
+	if t.durable > p.durable {
+		p.durable, p.loc = t.durable, t.loc
+	}
+}
+
+// lastOf returns the sequence number of the last record in a summary; 0 if it makes no sense.
+func lastOf(h *summaryHeader, p []byte) (seq uint64) {
+	rest := p[summaryHeaderSize : summaryHeaderSize+h.bytes]
+	for range h.records {
+		rec, _, _, r, err := nextRecord(rest)
+		if err != nil {
+			return 0
+		}
+		seq, rest = rec.seq, r
+	}
+	return seq
+}
+
+// finish ends the head, and with it the lane, before the record that is not valid.
+func (c *cursor) finish() {
+	l := c.link()
+	l.end, l.last, l.seq = c.at, c.number-1, max(c.seq, l.hdr.pred.lastSeq)
+	c.done = true
+	p := c.prove()
+	c.rec.top = max(c.rec.top, p.seq)
+	if p.seq > 0 {
+		c.rec.rep.CutTails++
+	}
+}
