@@ -194,7 +194,7 @@ func (d *Disk) start(kind log.Kind, fua bool, off int64, bufs [][]byte, t log.To
 		r.mark = d.done
 	case log.Read:
 		poison(bufs)
-		if w.rng.Uint64()&1 == 0 && r.errno == 0 {
+		if w.rng.Uint64()&1 == 0 && r.errno == 0 && !r.void {
 			d.sample(r)
 		}
 	}

@@ -73,7 +73,7 @@ func TestMediumFaultsLastUntilRewritten(t *testing.T) {
 		t.Errorf("%d bytes differ, want 1 and for good", n)
 	}
 	d.Flip(4096, 17)
-	if err := s.ReadAt(p, 4096); err != nil || p[2] != 2^2 {
+	if err := s.ReadAt(p, 4096); err != nil || p[2] != 0 {
 		t.Errorf("%v, byte 2 is %d after a flip of bit 17", err, p[2])
 	}
 	d.SetBad(0, 8192, true)
@@ -148,7 +148,14 @@ func TestMisdirection(t *testing.T) {
 }
 
 func TestBeyondTheEnd(t *testing.T) {
-	d, s := newSync(t, Config{})
+	for _, timing := range []Timing{Instant{}, P3700(), UltrastarHC580()} {
+		beyondTheEnd(t, Config{Timing: timing})
+	}
+}
+
+func beyondTheEnd(t *testing.T, cfg Config) {
+	t.Helper()
+	d, s := newSync(t, cfg)
 	p := Buffer(2 * log.BlockSize)
 	if err := s.ReadAt(p, d.Size()-log.BlockSize); !errors.Is(err, syscall.EIO) {
 		t.Errorf("read across the end: %v", err)
@@ -156,7 +163,7 @@ func TestBeyondTheEnd(t *testing.T) {
 	if err := s.WriteAt(p, d.Size()-log.BlockSize); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("write across the end: %v", err)
 	}
-	if err := s.ReadAt(p, 4*d.Size()); err == nil {
+	if err := s.ReadAt(p, 1<<50); err == nil {
 		t.Error("a read behind the end succeeded")
 	}
 	if n := d.Stats().OutOfRange; n != 3 {

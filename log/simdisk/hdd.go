@@ -44,9 +44,9 @@ type HDD struct {
 // UltrastarHC580 is the WD Ultrastar DC HC580, 24 TB, whose data sheet says: 7200 rpm, average
 // latency 4.16 ms, sustained transfer 298 MB/s at most, 4 KiB random read at queue depth 32
 // 212 IOPS, interface 600 MB/s. Its seek time is not published; the curve gives the 8.0 ms that
-// the data sheet of its relative Ultrastar He10 names as typical read seek, and with it 81 random
-// reads per second at queue depth 1. The innermost rate is half of the outermost, as that of
-// drives which publish both (Seagate Exos 10E2400: 266 to 130 MB/s).
+// the data sheet of its relative Ultrastar He10 names as typical read seek. With the latency and
+// the overhead that makes 81 random reads per second at queue depth 1. The innermost rate is half
+// of the outermost, as that of drives which publish both (Seagate Exos 10E2400: 266 to 130 MB/s).
 func UltrastarHC580() HDD {
 	return HDD{
 		RPM: 7200, Capacity: 24e12, Zones: 24, OuterRate: 298e6, InnerRate: 149e6,
@@ -121,6 +121,8 @@ func (m *hddModel) add(now int64, r *request) {
 	switch {
 	case r.kind == log.Flush:
 		m.addFlush(r)
+	case r.n == 0: // refused or cut short before the medium
+		m.quick = append(m.quick, r)
 	case r.kind == log.Write && m.volatile && !r.fua:
 		m.wait = append(m.wait, r)
 		m.admit(now)
@@ -190,22 +192,22 @@ func (m *hddModel) inAhead(j *job) bool {
 // performAhead is perform of such an operation.
 func (m *hddModel) performAhead(now int64, j *job) int64 {
 	a := &m.ahead
-	passes := func(addr int64) int64 { return a.at + m.transfer(a.from, addr-a.from) }
-	end := j.off + j.n
-	done := passes(end)
-	if stopped := passes(a.limit); stopped <= now {
-		// The head has read all it may: it goes on when the platter comes round again.
-		if end <= a.limit {
-			done = min(done, now)
-		}
+	end, done := j.off+j.n, now
+	if m.passes(a.limit) <= now {
+		// The head has read all it may and stopped: it goes on when the platter comes round again.
 		m.head = a.limit
 		a.from, a.at = a.limit, now+m.position(now, a.limit)
-		if end > a.limit {
-			done = passes(end)
-		}
+	}
+	if end > a.from {
+		done = max(now, m.passes(end))
 	}
 	m.head, a.limit = end, end+m.ReadAhead
 	return max(done, now+duration(j.n, m.InterfaceRate))
+}
+
+// passes returns when the head that reads ahead passes addr, in ns.
+func (m *hddModel) passes(addr int64) int64 {
+	return m.ahead.at + m.transfer(m.ahead.from, addr-m.ahead.from)
 }
 
 // choose returns the index of the queued operation that the head reaches first, of those that may
@@ -234,7 +236,7 @@ func (m *hddModel) choose(now int64) (int, int64) {
 // reach returns how far an operation is from its start, read ahead counted in.
 func (m *hddModel) reach(now int64, j *job) int64 {
 	if m.inAhead(j) {
-		return max(0, m.ahead.at+m.transfer(m.ahead.from, j.off-m.ahead.from)-now)
+		return max(0, m.passes(j.off)-now)
 	}
 	return m.position(now, j.off)
 }

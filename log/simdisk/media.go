@@ -112,13 +112,8 @@ func (d *Disk) flushed(r *request) {
 		s.head++
 		if r.errno == 0 {
 			s.durable(c.b, c.done)
-			continue
-		}
-		for i := range c.b.vers {
-			if c.b.vers[i].done == c.done {
-				c.b.vers[i].lost = true
-				s.unflushable = append(s.unflushable, c)
-			}
+		} else {
+			s.unflushable = append(s.unflushable, c)
 		}
 	}
 }

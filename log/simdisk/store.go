@@ -21,7 +21,6 @@ type version struct {
 	c    content
 	r    *request // the write, while it is in flight
 	done uint64   // completion number; 0 while in flight
-	lost bool     // a flush that should have covered it failed: no flush will make it durable
 }
 
 // block is what the medium and the cache hold of one block. vers has the completed versions in
@@ -56,7 +55,7 @@ type store struct {
 	queue  []cached  // volatile versions in the order of completion, from head on
 	head   int
 
-	unflushable []cached // versions marked lost
+	unflushable []cached // versions whose flush failed: no later one makes them durable
 }
 
 func (s *store) init(sector int) {
@@ -173,12 +172,11 @@ func (s *store) flip(n int64, bit int) {
 	*at = c
 }
 
-// durable makes the newest version completed by mark durable, unless its flush failed, and forgets
-// the older ones.
+// durable makes the newest version completed by mark durable and forgets the older ones.
 func (s *store) durable(b *block, mark uint64) {
 	keep := -1
 	for i := range b.vers {
-		if v := &b.vers[i]; v.done != 0 && v.done <= mark && !v.lost {
+		if v := &b.vers[i]; v.done != 0 && v.done <= mark {
 			keep = i
 		}
 	}

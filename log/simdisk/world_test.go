@@ -2,6 +2,7 @@ package simdisk
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -266,6 +267,22 @@ func TestClockAndTimers(t *testing.T) {
 	w.Advance(1000)
 	if _, ok := w.Next(); ok || w.Step() || w.Now() != 1000 {
 		t.Error("an event is left over")
+	}
+}
+
+func TestEventsOfOneInstantKeepTheirOrder(t *testing.T) {
+	w := NewWorld(1)
+	d := w.NewDisk(Config{Name: "d", Size: 1 << 20})
+	var order []log.Token
+	for i := range log.Token(40) {
+		d.Submit(&log.Op{Token: i, Kind: log.Flush}, func(tok log.Token, _ int32) {
+			order = append(order, tok)
+		})
+	}
+	for w.Step() {
+	}
+	if len(order) != 40 || !slices.IsSorted(order) {
+		t.Errorf("instant operations ended in the order %v", order)
 	}
 }
 
