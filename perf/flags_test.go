@@ -1,0 +1,5 @@
+package perf
+
+import "flag"
+
+var long = flag.Bool("long", false, "measure at full size")
