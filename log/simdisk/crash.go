@@ -196,10 +196,10 @@ func (w *World) dropEvents() {
 func (w *World) Kill(late int64) {
 	for _, d := range w.disks {
 		for _, r := range d.inflight {
-			if r.reply == nil {
+			if r.orphan {
 				continue
 			}
-			r.reply, r.bufs = nil, nil
+			r.orphan, r.reply, r.bufs = true, nil, nil
 			d.orphans++
 			if late > 0 {
 				r.extra += w.rng.Int64N(late)
@@ -207,7 +207,7 @@ func (w *World) Kill(late int64) {
 		}
 	}
 	for i := range w.heap {
-		if r := w.heap[i].r; r != nil && r.reply == nil {
+		if r := w.heap[i].r; r != nil && r.orphan {
 			w.heap[i].t = max(w.heap[i].t, w.now) + r.extra
 			r.extra = 0
 		}

@@ -156,6 +156,9 @@ func TestSettleEndsWithoutPower(t *testing.T) {
 	d := w.NewDisk(Config{Name: "d", Size: 1 << 20, Timing: Random{1e6, 1e6}})
 	d.Submit(&log.Op{Kind: log.Write, Bufs: [][]byte{page(1)}}, nil)
 	w.Kill(1e9)
+	if d.Orphans() != 1 {
+		t.Errorf("%d orphans, want 1", d.Orphans())
+	}
 	w.At(w.Now(), func() { w.Crash(KeepNone) })
 	if err := d.Settle(); !errors.Is(err, ErrPower) {
 		t.Errorf("settling as the power went: %v", err)

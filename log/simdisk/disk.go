@@ -106,7 +106,7 @@ type request struct {
 	n     int64    // bytes the medium moves; less than asked for in a short transfer
 	bufs  [][]byte // the submitter's; nil once its process is dead
 	token log.Token
-	reply func(log.Token, int32) // nil once the process is dead
+	reply func(log.Token, int32) // may be nil
 
 	seq     uint64 // submission number, world-wide
 	slot    int    // in d.inflight
@@ -116,6 +116,7 @@ type request struct {
 	extra   int64 // ns added to what the timing model says
 	sampled bool  // read: the buffers have been filled
 	void    bool  // the device has vanished: it ends with ENODEV
+	orphan  bool  // its process is dead
 
 	ready int64  // for the timing model, ns
 	need  uint64 // for the timing model: a flush waits for jobs up to this one
@@ -158,8 +159,9 @@ func (d *Disk) Stats() Stats { return d.stats }
 // InFlight returns the number of operations in flight, those of a killed process included.
 func (d *Disk) InFlight() int { return len(d.inflight) }
 
-// Submit starts op, whatever its Dev says; reply is called with its token and its result (bytes
-// moved or a negative errno) when it ends, from within World.Step. Without power op vanishes.
+// Submit starts op, whatever its Dev says; reply, if not nil, is called with its token and its
+// result (bytes moved or a negative errno) when it ends, from within World.Step. Without power op
+// vanishes.
 func (d *Disk) Submit(op *log.Op, reply func(log.Token, int32)) {
 	d.start(op.Kind, op.FUA, op.Off, op.Bufs, op.Token, reply)
 }
@@ -295,7 +297,7 @@ func (d *Disk) finish(r *request) {
 	d.inflight[last] = nil
 	d.inflight = d.inflight[:last]
 	reply, token := r.reply, r.token
-	if reply == nil {
+	if r.orphan {
 		d.orphans--
 	}
 	d.w.freeRequest(r)
