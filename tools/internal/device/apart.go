@@ -52,7 +52,7 @@ func (h host) diskOf(x id) string {
 	return dir
 }
 
-// fileBelow returns the file that x is or, if its disk is a loop device, lies on. The zero id: none.
+// fileBelow returns the file that x is or that its disk, a loop device, lies on; else the zero id.
 func (h host) fileBelow(x id, disk string) id {
 	if x.kind == RegularFile {
 		return x

@@ -1,0 +1,88 @@
+package control
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Documents lists every kind of document with its type, for help and tests.
+var Documents = []struct {
+	Schema Schema
+	Use    string // who sends it
+	Type   any    // a zero value
+}{
+	{SchemaVersion, "answer to version", VersionInfo{}},
+	{SchemaStatus, "answer to status", Status{}},
+	{SchemaList, "answer to list", List{}},
+	{SchemaVolume, "answer to create, attach and detach", VolumeResult{}},
+	{SchemaDone, "answer to rm, checkpoint and shutdown", Done{}},
+	{SchemaInit, "printed by init", InitResult{}},
+	{SchemaCheck, "printed by check", CheckResult{}},
+	{SchemaDoctor, "printed by doctor", DoctorResult{}},
+	{SchemaError, "in place of any answer", ErrorDocument{}},
+	{SchemaCreateRequest, "request of create", CreateRequest{}},
+	{SchemaRemoveRequest, "request of rm", RemoveRequest{}},
+	{SchemaAttachRequest, "request of attach", AttachRequest{}},
+	{SchemaDetachRequest, "request of detach", DetachRequest{}},
+	{SchemaCheckpointRequest, "request of checkpoint", CheckpointRequest{}},
+	{SchemaShutdownRequest, "request of shutdown", ShutdownRequest{}},
+}
+
+// Describe returns the fields of a document, one line each: path, type, meaning.
+func Describe(doc any) []FieldInfo { return describe(reflect.TypeOf(doc), "") }
+
+// FieldInfo is one field of a document.
+type FieldInfo struct {
+	Path     string // such as volumes[].size
+	Type     string // string, integer, boolean, time, object, list
+	Optional bool   // left out where it does not apply
+	Doc      string
+}
+
+func describe(t reflect.Type, prefix string) []FieldInfo {
+	var all []FieldInfo
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
+		kind, inner, suffix := kindOf(f.Type)
+		doc := f.Tag.Get("doc")
+		if f.Type == reflect.TypeFor[Schema]() {
+			doc = "names this document and its version"
+		}
+		all = append(all, FieldInfo{
+			Path: prefix + name, Type: kind, Optional: strings.Contains(opts, "omitempty"), Doc: doc,
+		})
+		if inner != nil {
+			all = append(all, describe(inner, prefix+name+suffix+".")...)
+		}
+	}
+	return all
+}
+
+// kindOf returns what a Go type is in JSON, and the struct type whose fields are to be described.
+func kindOf(t reflect.Type) (kind string, inner reflect.Type, suffix string) {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return "time", nil, ""
+	case t.Kind() == reflect.Struct:
+		return "object", t, ""
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		return "list", t.Elem(), "[]"
+	case t.Kind() == reflect.Slice:
+		return "list", nil, ""
+	case t.Kind() == reflect.String:
+		return "string", nil, ""
+	case t.Kind() == reflect.Bool:
+		return "boolean", nil, ""
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
+		return "integer", nil, ""
+	case t.Kind() == reflect.Float64:
+		return "number", nil, ""
+	}
+	panic(fmt.Sprintf("control: a field of type %s has no form in JSON here", t))
+}

@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"unblend/placement"
+)
+
+// fake is a Backend that keeps volumes in memory.
+type fake struct {
+	mu      sync.Mutex // guards all below
+	volumes map[string]Volume
+	calls   []string
+	block   chan struct{} // Status waits for it, if set
+	listErr error         // List ends with it after listMax volumes
+	listMax int
+}
+
+func newFake() *fake { return &fake{volumes: map[string]Volume{}} }
+
+func (f *fake) note(format string, args ...any) {
+	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+}
+
+func (f *fake) Create(_ context.Context, r CreateRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("create %s %d %d %v", r.Name, r.Size, r.QueueDepth, r.NoAttach)
+	if _, there := f.volumes[r.Name]; there {
+		return Volume{}, fmt.Errorf("volume %q: %w", r.Name, placement.ErrExists)
+	}
+	v := Volume{
+		Name: r.Name, Size: r.Size, State: VolumeAttached, Link: "/dev/unblend/" + r.Name,
+		Device: "/dev/ublkb0", Created: UTC(1_700_000_000),
+	}
+	f.volumes[r.Name] = v
+	return v, nil
+}
+
+func (f *fake) find(name string) (Volume, error) {
+	v, there := f.volumes[name]
+	if !there {
+		return v, fmt.Errorf("volume %q: %w", name, placement.ErrNoVolume)
+	}
+	return v, nil
+}
+
+func (f *fake) Remove(_ context.Context, r RemoveRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("rm %s %v", r.Name, r.Force)
+	if _, err := f.find(r.Name); err != nil {
+		return err
+	}
+	if !r.Force && r.Name == "busy" {
+		return &Error{
+			Code: CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm busy)`,
+			Next: "stop the VM or: unblend rm --force busy",
+		}
+	}
+	delete(f.volumes, r.Name)
+	return nil
+}
+
+func (f *fake) Attach(_ context.Context, r AttachRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("attach %s %d %v", r.Name, r.QueueDepth, r.ReadOnly)
+	return f.find(r.Name)
+}
+
+func (f *fake) Detach(_ context.Context, r DetachRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("detach %s %v", r.Name, r.Force)
+	return f.find(r.Name)
+}
+
+func (f *fake) List(_ context.Context, yield func(Volume) error) error {
+	f.mu.Lock()
+	var all []Volume
+	for _, v := range f.volumes {
+		all = append(all, v)
+	}
+	err, most := f.listErr, f.listMax
+	f.mu.Unlock()
+	SortVolumes(all)
+	for i, v := range all {
+		if err != nil && i == most {
+			return err
+		}
+		if err := yield(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fake) Status(ctx context.Context) (Status, error) {
+	if f.block != nil {
+		select {
+		case <-f.block:
+		case <-ctx.Done():
+			return Status{}, ctx.Err()
+		}
+	}
+	return Status{State: PoolOK, Time: UTC(1_700_000_000)}, nil
+}
+
+func (f *fake) Checkpoint(_ context.Context, r CheckpointRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("checkpoint %v", r.Drain)
+	return nil
+}
+
+func (f *fake) Shutdown(_ context.Context, r ShutdownRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("shutdown %v", r.Force)
+	return nil
+}
+
+// serve starts a server for b on a new socket; adjust may change it first.
+func serve(t *testing.T, b Backend, adjust func(*Server)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(b, "1.2.3", slog.New(slog.DiscardHandler))
+	if adjust != nil {
+		adjust(s)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return path
+}
+
+// exchange sends raw bytes and returns all that comes back until the connection ends.
+func exchange(t *testing.T, path, request string) string {
+	t.Helper()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, request); err != nil && !strings.Contains(err.Error(), "pipe") {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil && len(b) == 0 {
+		t.Fatalf("no answer to %.60q: %v", request, err)
+	}
+	return string(b)
+}
+
+// post returns the raw request of a verb.
+func post(verb, body string) string {
+	return fmt.Sprintf("POST /v1/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"+
+		"Content-Length: %d\r\n\r\n%s", verb, len(body), body)
+}
