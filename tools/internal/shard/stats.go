@@ -1,0 +1,35 @@
+package shard
+
+import (
+	"unblend/log"
+)
+
+// Stats counts what a shard did since Start.
+type Stats struct {
+	Served      uint64 // guest requests answered
+	LogWrites   uint64 // device writes into the log
+	LogBytes    uint64
+	ReadErrors  [log.Devs]uint64 // device operations
+	WriteErrors [log.Devs]uint64 // likewise, flushes included
+}
+
+// Stats returns the counters.
+func (s *Shard) Stats() (Stats, error) {
+	var st Stats
+	err := s.Do(func() { st = s.stats })
+	return st, err
+}
+
+// countDone counts an operation that has ended.
+func (s *Shard) countDone(op *log.Op, res int32) {
+	switch {
+	case res < 0 && op.Kind == log.Read:
+		s.stats.ReadErrors[op.Dev]++
+	case res < 0:
+		s.stats.WriteErrors[op.Dev]++
+	case op.Kind == log.Write && op.Dev == log.Fast &&
+		op.Off >= s.cfg.LogStart && op.Off < s.cfg.LogEnd:
+		s.stats.LogWrites++
+		s.stats.LogBytes += uint64(res)
+	}
+}
