@@ -163,7 +163,7 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{
 			Code: CodeDenied, Message: fmt.Sprintf("control socket %s: permission denied", c.path),
-			Next: "use sudo, or let your group in with: unblend serve --socket-group GROUP", Err: err,
+			Next: "use sudo, or let your group in with: unblend serve --socket-group", Err: err,
 		}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED),
 		errors.Is(err, syscall.ENOTDIR):

@@ -180,12 +180,12 @@ func TestClientGarbage(t *testing.T) {
 		{"HTTP/1.1 500 X\r\nContent-Length: 5\r\n\r\nhello", 4, "no unblend daemon"},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"schema\":", 4, "went away"},
 		{
-			"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"schema\":\"unblend/list/v2\",\"volumes\":1}", 6,
+			"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + `{"schema":"unblend/list/v2"}`, 6,
 			"unblend/list/v2",
 		},
 		{
 			"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" +
-				`{"schema":"unblend/list/v1","volumes":[{"name":"a","novelty":7}],"more":true}`, 0, "",
+				`{"schema":"unblend/list/v1","volumes":[{"name":"a","new":7}],"more":true}`, 0, "",
 		},
 	} {
 		path := answering(t, x.answer)
@@ -194,7 +194,8 @@ func TestClientGarbage(t *testing.T) {
 		switch {
 		case x.exit == 0 && e != nil:
 			t.Errorf("%.60q: %v", x.answer, e)
-		case x.exit != 0 && (e == nil || e.ExitCode() != x.exit || !strings.Contains(e.Error(), x.says)):
+		case x.exit == 0:
+		case e == nil || e.ExitCode() != x.exit || !strings.Contains(e.Error(), x.says):
 			t.Errorf("%.60q: %v, want exit code %d and %q", x.answer, err, x.exit, x.says)
 		}
 	}
@@ -287,7 +288,8 @@ func TestErrorOf(t *testing.T) {
 	} {
 		e := ErrorOf(x.err)
 		if e.ExitCode() != x.exit || e.status() < 400 || e.Document().Exit != x.exit {
-			t.Errorf("%v: exit code %d, status %d; want %d", x.err, e.ExitCode(), e.status(), x.exit)
+			t.Errorf("%v: exit code %d, status %d, want %d", x.err, e.ExitCode(), e.status(),
+				x.exit)
 		}
 	}
 	if e := ErrorOf(errors.New("a\x1b[2J\nb")); e.Message != "a?[2J?b" {
@@ -339,7 +341,8 @@ func FuzzDecodeRequest(f *testing.F) {
 		var r CreateRequest
 		err := decodeRequest(strings.NewReader(string(body)), &r)
 		if err == nil {
-			if placement.ValidName(r.Name) != nil || placement.ValidSize(r.Size) != nil || r.QueueDepth < 0 {
+			if placement.ValidName(r.Name) != nil || placement.ValidSize(r.Size) != nil ||
+				r.QueueDepth < 0 {
 				t.Fatalf("accepted %+v", r)
 			}
 			return

@@ -55,7 +55,8 @@ func describe(t reflect.Type, prefix string) []FieldInfo {
 			doc = "names this document and its version"
 		}
 		all = append(all, FieldInfo{
-			Path: prefix + name, Type: kind, Optional: strings.Contains(opts, "omitempty"), Doc: doc,
+			Path: prefix + name, Type: kind, Doc: doc,
+			Optional: strings.Contains(opts, "omitempty"),
 		})
 		if inner != nil {
 			all = append(all, describe(inner, prefix+name+suffix+".")...)

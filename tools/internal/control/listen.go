@@ -135,8 +135,9 @@ func lockPath(path string) (*os.File, error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = &Error{
-			Code: CodeInUse, Message: fmt.Sprintf("control socket %s: another daemon serves there", path),
-			Next: "stop it, or use another --socket",
+			Code:    CodeInUse,
+			Message: fmt.Sprintf("control socket %s: another daemon serves there", path),
+			Next:    "stop it, or use another --socket",
 		}
 	}
 	if err != nil {
@@ -156,7 +157,8 @@ func groupID(group string) (int, error) {
 	g, err := user.LookupGroup(group)
 	if err != nil {
 		return 0, &Error{
-			Code: CodeBadRequest, Message: fmt.Sprintf("group %q: there is none", clip(group)), Err: err,
+			Code: CodeBadRequest, Err: err,
+			Message: fmt.Sprintf("group %q: there is none", clip(group)),
 		}
 	}
 	return strconv.Atoi(g.Gid)

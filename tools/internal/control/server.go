@@ -18,6 +18,7 @@ const (
 	bodyTime   = 10 * time.Second // to send all of it
 	idleTime   = 30 * time.Second // between two requests on a connection
 	writeTime  = 30 * time.Second // to take the answer, beyond the verb's own time
+	longest    = 10 * time.Minute // that a verb may take
 	maxHeader  = 8 << 10          // bytes
 )
 
@@ -92,14 +93,16 @@ var verbs = []verb{
 	{http.MethodPost, "rm", members, time.Minute, true, answer(SchemaDone, removeVolume)},
 	{http.MethodPost, "attach", members, time.Minute, true, answer(SchemaVolume, attachVolume)},
 	{http.MethodPost, "detach", members, time.Minute, true, answer(SchemaVolume, detachVolume)},
-	{http.MethodPost, "checkpoint", members, 10 * time.Minute, true, answer(SchemaDone, checkpoint)},
-	{http.MethodPost, "shutdown", owners, 10 * time.Minute, true, answer(SchemaDone, shutdown)},
+	{http.MethodPost, "checkpoint", members, longest, true, answer(SchemaDone, checkpoint)},
+	{http.MethodPost, "shutdown", owners, longest, true, answer(SchemaDone, shutdown)},
 }
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, v := range verbs {
-		mux.HandleFunc("/v1/"+v.path, func(w http.ResponseWriter, r *http.Request) { s.handle(v, w, r) })
+		mux.HandleFunc("/v1/"+v.path, func(w http.ResponseWriter, r *http.Request) {
+			s.handle(v, w, r)
+		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusNotFound, badRequest(

@@ -31,7 +31,8 @@ func TestVerbs(t *testing.T) {
 	path := serve(t, b, func(s *Server) { s.log = slog.New(slog.NewTextHandler(log, nil)) })
 	c, ctx := NewClient(path, time.Minute), context.Background()
 	r, err := c.Create(ctx, CreateRequest{Name: "web1", Size: 20 << 30, QueueDepth: 64})
-	if err != nil || r.Schema != SchemaVolume || r.Volume.Name != "web1" || r.Volume.Size != 20<<30 {
+	if err != nil || r.Schema != SchemaVolume || r.Volume.Name != "web1" ||
+		r.Volume.Size != 20<<30 {
 		t.Errorf("create: %+v, %v", r, err)
 	}
 	if _, err := c.Attach(ctx, AttachRequest{Name: "web1", ReadOnly: true}); err != nil {
@@ -160,7 +161,7 @@ func TestHostileRequests(t *testing.T) {
 		{post("create", `{"name":"-a","size":1048576}`), "400", "begins"},
 		{post("create", `{"name":"a b","size":1048576}`), "400", "has"},
 		{post("create", `{"name":"","size":1048576}`), "400", "empty name"},
-		{post("create", `{"name":"`+strings.Repeat("x", 300)+`","size":1048576}`), "400", "300 bytes"},
+		{post("create", `{"name":"`+strings.Repeat("x", 300)+`"}`), "400", "300 bytes"},
 		{post("create", `{"name":"a","size":1048576,"queue_depth":5000}`), "400", "queue depth"},
 		{post("create", `{"schema":"unblend/create-request/v2","name":"a"}`), "400", "schema"},
 		{post("create", `{"name":`+strings.Repeat("[", 30000)), "400", "request"},
@@ -172,7 +173,7 @@ func TestHostileRequests(t *testing.T) {
 		{"GET /v1/../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "307", ""},
 		{"\x00\x01\x02\r\n\r\n", "400", ""},
 		{"GET / HTTP/9.9\r\n\r\n", "505", ""},
-		{"GET /v1/list HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", "431", ""},
+		{"GET /v1/list HTTP/1.1\r\nX: " + strings.Repeat("y", 1<<20) + "\r\n\r\n", "431", ""},
 	} {
 		got := exchange(t, path, x.request)
 		if !strings.HasPrefix(got, "HTTP/1.1 "+x.status) || !strings.Contains(got, x.says) {

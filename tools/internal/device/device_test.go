@@ -105,7 +105,8 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d.Size() != 4<<20 || st.Size != 4<<20 || st.Blocks*512 < 4<<20 || st.Mode&0o777 != 0o600 {
-		t.Errorf("size %d, file %d, reserved %d, mode %o", d.Size(), st.Size, st.Blocks*512, st.Mode)
+		t.Errorf("size %d, file %d, reserved %d, mode %o", d.Size(), st.Size, st.Blocks*512,
+			st.Mode)
 	}
 	if !d.Created() || d.Path() != path || d.Info().Kind != RegularFile {
 		t.Errorf("created %v, info %+v", d.Created(), d.Info())
@@ -302,7 +303,8 @@ func TestApart(t *testing.T) {
 		{a, absent, false},
 		{absent, absent, true},
 	} {
-		if err := CheckApart(c.a, c.b); errors.Is(err, ErrSameRange) != c.same || !c.same && err != nil {
+		err := CheckApart(c.a, c.b)
+		if errors.Is(err, ErrSameRange) != c.same || !c.same && err != nil {
 			t.Errorf("CheckApart(%s, %s) = %v", c.a, c.b, err)
 		}
 	}

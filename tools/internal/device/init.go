@@ -193,7 +193,8 @@ func (d *Device) roomFor(n int64) error {
 	need := n - st.Blocks*512
 	if need > 0 && (uint64(need)+uint64(fs.Bsize)-1)/uint64(fs.Bsize) > fs.Bavail {
 		return fmt.Errorf("%s: %s wanted, %s free there (--sparse does not reserve): %w",
-			d.info.Path, units.FormatSize(n), units.FormatSize(int64(fs.Bavail)*fs.Bsize), ErrNoSpace)
+			d.info.Path, units.FormatSize(n), units.FormatSize(int64(fs.Bavail)*fs.Bsize),
+			ErrNoSpace)
 	}
 	return nil
 }

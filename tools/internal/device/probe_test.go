@@ -109,7 +109,7 @@ func TestProbeFormats(t *testing.T) {
 		{newSparse(size).put(128<<10, []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")), "ZFS pool"},
 		{newSparse(size).put(255<<10, []byte("\x00\x00\x00\x00\x00\xba\xb1\x0c")), "ZFS pool"},
 		{
-			newSparse(size).put((size&^0x3ffff)-(64<<10), []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")),
+			newSparse(size).put((size&^0x3ffff)-0x10000, []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")),
 			"ZFS pool",
 		},
 		{newSparse(size).put(0, []byte("UNBLEND\x00")), "an unblend pool"},
@@ -190,8 +190,8 @@ func TestProbeRealFormats(t *testing.T) {
 		{"a btrfs file system \"lbl\"", []string{"mkfs.btrfs", "-q", "-L", "lbl"}},
 		{"a FAT file system", []string{"mkfs.vfat"}},
 		{"a LUKS encrypted volume", []string{
-			"cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-			"--key-file", "/etc/passwd",
+			"cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2",
+			"--pbkdf-force-iterations", "1000", "--key-file", "/etc/passwd",
 		}},
 		{"a qcow2 image", []string{"qemu-img", "create", "-q", "-f", "qcow2"}},
 	}

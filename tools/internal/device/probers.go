@@ -106,7 +106,8 @@ func probeMD(v *view) (Signature, bool) {
 		b := v.at(p.off, 64)
 		if b != nil && le.Uint32(b) == magic && le.Uint32(b[4:]) == 1 {
 			return Signature{
-				Name: fmt.Sprintf("%s (1.%d)", name, p.minor), Label: text(b[32:64]), Off: p.off, Len: 4,
+				Name:  fmt.Sprintf("%s (1.%d)", name, p.minor),
+				Label: text(b[32:64]), Off: p.off, Len: 4,
 			}, true
 		}
 	}

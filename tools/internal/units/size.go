@@ -88,7 +88,8 @@ func ParseAligned(s string, align int64) (int64, error) {
 		return 0, err
 	}
 	if n%align != 0 {
-		return 0, fmt.Errorf("size %q: not a multiple of %s: %w", clip(s), FormatSize(align), ErrSize)
+		return 0, fmt.Errorf("size %q: not a multiple of %s: %w", clip(s), FormatSize(align),
+			ErrSize)
 	}
 	return n, nil
 }

@@ -147,7 +147,8 @@ func FuzzParseSize(f *testing.F) {
 		}
 		again, err := ParseSize(ExactSize(n))
 		if err != nil || again != n {
-			t.Fatalf("ParseSize(%q) = %d, whose form %q gives %d, %v", s, n, ExactSize(n), again, err)
+			t.Fatalf("ParseSize(%q) = %d, whose form %q gives %d, %v", s, n, ExactSize(n), again,
+				err)
 		}
 	})
 }
