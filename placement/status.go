@@ -11,7 +11,9 @@ import (
 type Status struct {
 	Pool       UUID
 	Durability Durability
+	Created    int64 // Unix time in seconds
 	Generation uint64
+	Checkpoint int64 // Unix time in seconds at which the durable root was written
 	ReadOnly   error // why the pool accepts no writes; nil: it does
 	OneDevice  bool
 	NoLog      bool // opened without the fast device
@@ -85,7 +87,8 @@ func (n *node) info() VolumeInfo {
 // Status returns the present state.
 func (p *Pool) Status() Status {
 	s := Status{
-		Pool: p.label.Pool, Durability: p.label.Durability, Generation: p.root.Generation,
+		Pool: p.label.Pool, Durability: p.label.Durability, Created: p.label.Created,
+		Generation: p.root.Generation, Checkpoint: p.root.Time,
 		ReadOnly: p.readOnly, OneDevice: p.oneDevice, NoLog: p.homes == 1, Nodes: len(p.order),
 		BlocksFree: p.blocks.available(), PagesTotal: p.label.Home.PageCount,
 		PagesFree: p.pages.available(), Promised: p.dirtyData + p.reserved.data,
