@@ -260,7 +260,7 @@ func (b *boot) outcome(ctx context.Context, copyErr, qemuErr error, stderr strin
 	case ctx.Err() != nil:
 		err := context.Cause(ctx)
 		if errors.Is(err, ErrTimeout) {
-			return fmt.Errorf("%w (%v)%s", err, b.m.cfg.Timeout, b.m.console())
+			return fmt.Errorf("%w (%v, %s)%s", err, b.m.cfg.Timeout, b.progress(), b.m.console())
 		}
 		return err
 	case errors.As(qemuErr, &exit) && exit.ExitCode() > 0:
@@ -268,6 +268,14 @@ func (b *boot) outcome(ctx context.Context, copyErr, qemuErr error, stderr strin
 	default:
 		return fmt.Errorf("%w%s", ErrDied, b.m.console())
 	}
+}
+
+// progress tells how far a boot came.
+func (b *boot) progress() string {
+	if b.start.IsZero() {
+		return "it had not started"
+	}
+	return "it was running"
 }
 
 // trouble matches the first line of what a kernel says when it dies.
