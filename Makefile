@@ -29,7 +29,7 @@ STAGE := .ci/stage
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-runner test-kernel lint generate demo sim bench crash install \
+.PHONY: build help test test-plant test-runner test-kernel lint generate demo sim bench crash install \
 	uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
@@ -46,11 +46,16 @@ test:
 	@$(STAGE) build $(MAKE) -s build
 	@$(STAGE) 'unit tests' go test -short ./...
 	@$(STAGE) 'simulation, $(SEEDS) seeds' $(MAKE) -s sim
+	@$(STAGE) 'planted bugs' $(MAKE) -s test-plant
 	@$(STAGE) 'virtual machine runner' $(MAKE) -s test-runner
 	@if [ -d tools/internal/vmtest ]; then for k in $(KERNELS); do \
 		$(STAGE) "kernel $$k" $(MAKE) -s test-kernel KERNEL=$$k || exit; \
 	done; fi
 	@echo '== all passed'; cat bin/stages
+
+## test-plant: bugs planted in the engine on purpose: each must be caught
+test-plant:
+	go test -tags plant ./log ./placement -run '^TestPlanted' -count=1 -timeout 1h
 
 ## test-runner: the tests of the virtual machine runner itself
 test-runner:
@@ -66,6 +71,7 @@ lint:
 	@out=$$(go run $(GOFUMPT) -l .) && test -z "$$out" || \
 		{ echo "lint: gofumpt would change:"; echo "$$out"; exit 1; }
 	go vet ./...
+	go vet -tags plant ./log ./placement
 	go run $(STATICCHECK) ./...
 	go test -count=1 ./tools/internal/tidy
 
