@@ -109,7 +109,7 @@ func TestProbeFormats(t *testing.T) {
 		{newSparse(size).put(128<<10, []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")), "ZFS pool"},
 		{newSparse(size).put(255<<10, []byte("\x00\x00\x00\x00\x00\xba\xb1\x0c")), "ZFS pool"},
 		{
-			newSparse(size).put((size&^0x3ffff)-0x10000, []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")),
+			newSparse(size).put((size&^0x3ffff)-65536, []byte("\x0c\xb1\xba\x00\x00\x00\x00\x00")),
 			"ZFS pool",
 		},
 		{newSparse(size).put(0, []byte("UNBLEND\x00")), "an unblend pool"},
