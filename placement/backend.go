@@ -33,7 +33,7 @@ type backend struct {
 	cut      Root        // the root that it will write
 	rootMem  []byte
 	rootHome int
-	clean    bool  // the next root says that the pool was shut down
+	clean    bool  // the next root says that the pool was shut down in order
 	changed  bool  // something happened that the durable root does not know
 	since    int64 // ns; end of the last checkpoint
 }
@@ -212,6 +212,9 @@ func (b *backend) OpDone(op *log.Op, err error) {
 // not know everything yet. A restart from a root with this number replays the rest.
 func (p *Pool) replayStart() uint64 {
 	start := min(p.ring.MinUndurable(), p.zeros.minSeq())
+	if p.markDue { // durable, but not yet in the catalogue
+		start = min(start, p.control.seq)
+	}
 	for i := range p.ring.Segments() {
 		s := p.ring.Segment(i)
 		if s.Used() && p.index.segCount(i) > 0 {

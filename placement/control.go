@@ -17,7 +17,7 @@ const (
 	DetachVolume                  // Name
 	Checkpoint                    // make what is known durable in the maps
 	Drain                         // destage everything, then checkpoint
-	Shutdown                      // checkpoint, marked clean if nothing is left in the log
+	Shutdown                      // checkpoint, marked as an orderly end
 )
 
 // Control is one control operation. The caller lends it to the pool between Pool.Control and the
@@ -71,21 +71,25 @@ func (p *Pool) Control(c *Control) { p.controls.add(c) }
 // NextControl returns a finished operation, or nil.
 func (p *Pool) NextControl() *Control { return p.controlsDone.take() }
 
-// runControls begins the next operation when none is under way, and ends the one that is.
-func (p *Pool) runControls() {
+// runControls begins the next operation when none is under way, and ends the one that is. It
+// reports whether it began one: the back end has to look at what that wants.
+func (p *Pool) runControls() bool {
 	if c := p.control; c != nil {
 		if !p.controlOver(c) {
-			return
+			return false
 		}
 		p.control = nil
 		p.controlsDone.add(c)
 	}
-	if c := p.controls.take(); c != nil {
-		p.control = c
-		if c.Err = p.beginControl(c); c.Err != nil {
-			c.applied = true
-		}
+	c := p.controls.take()
+	if c == nil {
+		return false
 	}
+	p.control = c
+	if c.Err = p.beginControl(c); c.Err != nil {
+		c.applied = true
+	}
+	return true
 }
 
 // controlOver reports whether the operation under way has ended.

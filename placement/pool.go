@@ -133,14 +133,13 @@ func (p *Pool) Tick(now int64) { p.now = now }
 func (p *Pool) Run() bool {
 	if p.ring == nil {
 		p.runTasks()
-		p.runControls()
-		return false
+		return p.runControls()
 	}
 	p.runTasks()
 	p.admitWaiting()
 	more := p.back.step()
 	p.applyMarks()
-	p.runControls()
+	more = p.runControls() || more
 	p.runTasks()
 	for i := range p.ring.Lanes() {
 		p.ring.Lane(i).Pump()
