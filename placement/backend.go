@@ -34,6 +34,7 @@ type backend struct {
 	rootMem  []byte
 	rootHome int
 	clean    bool  // the next root says that the pool was shut down in order
+	over     bool  // the pool was shut down: no more jobs
 	changed  bool  // something happened that the durable root does not know
 	since    int64 // ns; end of the last checkpoint
 }
@@ -70,7 +71,7 @@ func (b *backend) resume() {}
 // step advances the present job, or begins one. It reports whether it could go on at once.
 func (b *backend) step() bool {
 	for range stepMax {
-		if b.waiting || b.p.readOnly != nil || !b.advance() {
+		if b.waiting || b.over || b.p.readOnly != nil || !b.advance() {
 			return false
 		}
 	}

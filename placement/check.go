@@ -19,6 +19,7 @@ type CheckReport struct {
 	Label    Label
 	Root     Root
 	Problems []Problem
+	Notes    []Problem // what is no damage: traces of a crash, which the next start mends
 	Repaired int // bad copies that were written anew
 
 	Volumes, Pages, Blocks uint64 // nodes, metadata pages and data blocks that are reachable
@@ -163,8 +164,18 @@ func (c *checker) checkHeaders() {
 				}
 			}
 		}
-		c.repairHeader("root", dev, off, err, func(b []byte) { c.root.Encode(b, dev, off) })
+		c.noteRoot(dev, off, err)
 	}
+}
+
+// noteRoot notes that one home lacks the newest root. A crash between the two writes of a root does
+// that, so it is damage only when nothing else can have done it; the next start mends it anyway.
+func (c *checker) noteRoot(dev log.Dev, off int64, err error) {
+	if err != nil && dev == log.Capacity && len(c.d.homes()) == 2 {
+		c.rep.Notes = append(c.rep.Notes, Problem{"root", err, false})
+		return
+	}
+	c.repairHeader("root", dev, off, err, func(b []byte) { c.root.Encode(b, dev, off) })
 }
 
 // repairHeader notes a bad copy of a header and writes it anew if that is wanted.
@@ -183,12 +194,16 @@ func (c *checker) repairHeader(what string, dev log.Dev, off int64, err error, e
 	c.problem(what, fixed, fmt.Errorf("%s device, offset %d: %w", dev, off, err))
 }
 
+// checkEntries is the size of the index into which the log is replayed: more than any log that a
+// daemon has written can bring in. What is not used takes no memory.
+const checkEntries = 1 << 24
+
 // replayLog brings what the log holds into an index, so that blocks whose newer content is there
 // are known, and verifies the content.
 func (c *checker) replayLog() error {
 	opt := Options{
-		IndexEntries: max(int(c.label.LogBlocks()), 2*maxBlocks), Frames: minFrames, BatchBlocks: 1,
-		Extents: 1 << 20, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
+		IndexEntries: checkEntries, Frames: minFrames, BatchBlocks: 1,
+		Extents: checkEntries / 16, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
 		Lanes: 1,
 	}
 	if err := opt.complete(); err != nil {

@@ -88,7 +88,7 @@ func (b *backend) fixRoot() {
 		Pool: p.label.Pool, Generation: p.root.Generation + 1, Replay: p.replayStart(),
 		LastMark: p.lastMark, Epoch: p.epoch, NextNode: p.nextNode,
 		Catalogue: p.catalogue.root, Bad: slices.Clone(p.bad),
-		Clean: b.clean && !b.backlog(), Time: p.opt.Wall(),
+		Clean: b.clean, Time: p.opt.Wall(),
 	}
 	slices.Sort(b.cut.Bad)
 	if p.catalogue.root.Flags != 0 {
@@ -263,7 +263,7 @@ func (b *backend) checkpointDone() {
 	p.forgetRemoved()
 	p.dirtyLimit = p.opt.dirtyLimit()
 	p.stats.Checkpoints++
-	b.phase, b.tight, b.wanted, b.since = backIdle, false, false, p.now
+	b.phase, b.tight, b.wanted, b.over, b.since = backIdle, false, false, b.clean, p.now
 }
 
 // forgetRemoved drops from memory the nodes that the root no longer has.

@@ -17,7 +17,7 @@ const (
 	DetachVolume                  // Name
 	Checkpoint                    // make what is known durable in the maps
 	Drain                         // destage everything, then checkpoint
-	Shutdown                      // checkpoint, marked as an orderly end
+	Shutdown                      // checkpoint, marked as an orderly end; nothing may follow
 )
 
 // Control is one control operation. The caller lends it to the pool between Pool.Control and the

@@ -39,7 +39,7 @@ type Root struct {
 	FreePages   uint64
 	Bad         []uint64 // ascending, at most maxBadBlocks
 	Time        int64    // Unix time in seconds
-	Clean       bool     // the pool was shut down: nothing is in the log
+	Clean       bool     // the pool was shut down in order, right after this checkpoint
 }
 
 // ShadowRef refers to a page that has two fixed places: a bitmap page, or a page of such

@@ -34,6 +34,9 @@ func Open(d Disks, opt Options) (*Pool, error) {
 	if err := o.readRoot(); err != nil {
 		return nil, err
 	}
+	if err := o.mendRoot(); err != nil {
+		return nil, err
+	}
 	p := newPool(o, opt)
 	if err := o.loadBitmap(p.blocks, o.root.BlockRefs); err != nil {
 		return nil, err
@@ -217,6 +220,34 @@ func (o *opener) readRoot() error {
 		return fmt.Errorf("%w: %w", ErrNoRoot, last)
 	}
 	o.root = *newest
+	return nil
+}
+
+// mendRoot writes the newest root into the home that lacks it: a crash came between the two writes,
+// or one copy is damaged.
+func (o *opener) mendRoot() error {
+	if len(o.d.homes()) < 2 {
+		return nil
+	}
+	block := alignedBytes(log.BlockSize)
+	for _, home := range o.d.homes() {
+		off := rootOffset(&o.label, home, o.root.Generation)
+		err := o.d[home].ReadAt(block, off)
+		if err == nil {
+			r, bad := DecodeRoot(block, o.label.Pool, home, off)
+			if bad == nil && r.Generation == o.root.Generation {
+				continue
+			}
+		}
+		o.mended++
+		o.root.Encode(block, home, off)
+		if err := o.d[home].WriteAt(block, off); err != nil {
+			return fmt.Errorf("%s device: root: %w", home, err)
+		}
+		if err := o.d[home].Flush(); err != nil {
+			return fmt.Errorf("%s device: %w", home, err)
+		}
+	}
 	return nil
 }
 

@@ -52,11 +52,12 @@ func (b *backend) endPlacing() {
 	b.p.beginGrace()
 }
 
-// placeOne enters one block into the map of its node.
+// placeOne enters one block into the map of its node, unless something newer has come since it was
+// gathered: an extent that zeroed it may have been applied already, and must not be undone.
 func (b *backend) placeOne(m *moving) error {
 	p := b.p
 	n := p.nodes[m.id]
-	if n == nil || n.gone() {
+	if d, ok := p.index.get(m.id, m.block); n == nil || n.gone() || !ok || d.loc != m.loc {
 		return nil
 	}
 	if m.flags&dirtyZero != 0 {
