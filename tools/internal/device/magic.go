@@ -37,19 +37,12 @@ const (
 	nameFAT      = "a FAT file system"
 	nameDMThin   = "metadata of a dm-thin pool"
 	nameDMCache  = "metadata of a dm-cache"
-	namePool     = "an unblend pool"
 	nameFirmRAID = "a member of a firmware RAID"
 )
-
-// poolMagic begins the label of an unblend pool, version 1 (package placement, format_label.go).
-// Both devices of a pool have one in their first block, a pool of one device also in its last.
-const poolMagic = "UNBLEND\x00"
 
 // magics are the formats whose string is strong enough by itself. The places and strings are those
 // of the formats' own headers (Linux 6.12 sources, util-linux 2.40 libblkid).
 var magics = []magic{
-	{name: namePool, bytes: poolMagic},
-	{name: namePool, off: -4096, bytes: poolMagic},
 	{name: nameGPT, off: 512, bytes: "EFI PART"},
 	{name: nameGPT, off: 4096, bytes: "EFI PART"},
 	{name: nameGPT, off: -512, bytes: "EFI PART"},

@@ -113,6 +113,7 @@ func TestProbeFormats(t *testing.T) {
 			"ZFS pool",
 		},
 		{newSparse(size).put(0, []byte("UNBLEND\x00")), "an unblend pool"},
+		{newSparse(size).put(1<<30-4096, []byte("UNBLEND\x00")), "an unblend pool"},
 	}
 	for _, c := range cases {
 		found, err := Probe(c.disk, size)

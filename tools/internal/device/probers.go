@@ -4,12 +4,28 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"unblend/log"
 )
 
 // probers are the formats that take more than a string at a place to recognize.
-var probers = []func(*view) (Signature, bool){probeExt, probeMBR, probeLVM, probeMD, probeZFS}
+var probers = []func(*view) (Signature, bool){
+	probePool, probeExt, probeMBR, probeLVM, probeMD, probeZFS,
+}
 
 var le = binary.LittleEndian
+
+// probePool finds the label of an unblend pool (package placement, format_label.go). Every device of
+// a pool has one in its first block, a pool of one device also in its last.
+func probePool(v *view) (Signature, bool) {
+	const magic = "UNBLEND\x00"
+	for _, off := range []int64{0, v.size/log.BlockSize*log.BlockSize - log.BlockSize} {
+		if off >= 0 && string(v.at(off, len(magic))) == magic {
+			return Signature{Name: "an unblend pool", Off: off, Len: len(magic)}, true
+		}
+	}
+	return Signature{}, false
+}
 
 // probeExt finds ext2, ext3 and ext4 by the superblock at 1024. Which of them it is depends on the
 // features, as libblkid has it.
