@@ -11,12 +11,12 @@ type backend struct {
 	p     *Pool
 	phase backPhase
 
-	pending int   // device operations under way
-	err     error // of one of them
-	tight   bool  // nothing more fits before the next checkpoint
-	open    bool  // destage open segments too: the guests are idle, or a drain was asked for
-	drain   bool  // a control operation wants everything destaged
-	wanted  bool  // a control operation wants a checkpoint
+	pending int  // device operations under way
+	tight   bool // nothing more fits before the next checkpoint
+	open    bool // destage open segments too: the guests are idle, or a drain was asked for
+	drain   bool // a control operation wants everything destaged
+	wanted  bool // a control operation wants a checkpoint
+	answers bool // the present checkpoint is for it
 
 	batch   []moving
 	order   []uint32 // indexes into batch, in the order of a device
@@ -33,6 +33,7 @@ type backend struct {
 	cut      Root        // the root that it will write
 	rootMem  []byte
 	rootHome int
+	granted  bool  // the present checkpoint's cut came after the operation asked
 	clean    bool  // the next root says that the pool was shut down in order
 	over     bool  // the pool was shut down: no more jobs
 	changed  bool  // something happened that the durable root does not know

@@ -33,7 +33,7 @@ type pageWrite struct {
 func catalogueIndex(id uint32) uint64 { return uint64(id) / nodesPerPage * fanout }
 
 func (b *backend) beginCheckpoint() {
-	b.phase, b.err = cutCatalogue, nil
+	b.phase, b.answers = cutCatalogue, b.wanted
 	b.p.dirtyLimit = len(b.p.cache.frames) - minFrames/4
 }
 
@@ -88,12 +88,13 @@ func (b *backend) fixRoot() {
 		Pool: p.label.Pool, Generation: p.root.Generation + 1, Replay: p.replayStart(),
 		LastMark: p.lastMark, Epoch: p.epoch, NextNode: p.nextNode,
 		Catalogue: p.catalogue.root, Bad: slices.Clone(p.bad),
-		Clean: b.clean, Time: p.opt.Wall(),
+		Clean: b.clean && b.answers, Time: p.opt.Wall(),
 	}
 	slices.Sort(b.cut.Bad)
 	if p.catalogue.root.Flags != 0 {
 		b.cut.Levels = p.catalogue.levels
 	}
+	b.granted = b.wanted
 	b.writes = b.writes[:0]
 	b.listTreePages()
 	b.cut.BlockRefs = b.listBitmap(p.blocks, p.label.Home.BlockMap)
@@ -263,7 +264,10 @@ func (b *backend) checkpointDone() {
 	p.forgetRemoved()
 	p.dirtyLimit = p.opt.dirtyLimit()
 	p.stats.Checkpoints++
-	b.phase, b.tight, b.wanted, b.over, b.since = backIdle, false, false, b.clean, p.now
+	b.phase, b.tight, b.since = backIdle, false, p.now
+	if b.granted {
+		b.wanted, b.over = false, b.clean
+	}
 }
 
 // forgetRemoved drops from memory the nodes that the root no longer has.
