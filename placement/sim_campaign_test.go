@@ -1,0 +1,267 @@
+package placement
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A campaign runs many seeds, each twice:
+//
+//	go test ./placement -run '^TestSimCampaign$' -args -seeds=200 -from=0 -parallel=2
+//
+// and a failing one can be looked at again, with all that happens, or shortened:
+//
+//	go test ./placement -run '^TestSimCampaign$' -args -seed=17 -v
+//	go test ./placement -run '^TestSimCampaign$' -args -seed=17 -shrink
+var (
+	simSeeds    = flag.Int("seeds", 20, "simulation: number of seeds")
+	simFrom     = flag.Int("from", 0, "simulation: first seed")
+	simSeed     = flag.Int("seed", -1, "simulation: run this seed alone")
+	simParallel = flag.Int("parallel", 2, "simulation: seeds at a time")
+	simVerbose  = flag.Bool("v", false, "simulation: print what happens")
+	simShrink   = flag.Bool("shrink", false, "simulation: shorten the list of steps of a failing seed")
+	simRecord   = flag.Bool("record", false, "simulation: append the figures to docs/campaigns.jsonl")
+)
+
+// simResult is what became of one seed.
+type simResult struct {
+	seed  uint64
+	cover simCover
+	err   error
+}
+
+// runSeed runs a seed twice and compares.
+func runSeed(seed uint64, trace func(string, ...any)) simResult {
+	a := newSim(newPlan(seed))
+	if trace != nil {
+		a.trace = trace
+	}
+	res := simResult{seed: seed, err: a.run(), cover: a.cover}
+	if res.err != nil {
+		return res
+	}
+	b := newSim(newPlan(seed))
+	if err := b.run(); err != nil {
+		res.err = fmt.Errorf("the second run failed, the first did not: %w", err)
+	} else if a.hash != b.hash {
+		res.err = fmt.Errorf("the second run went another way: hash %x, then %x", a.hash, b.hash)
+	}
+	return res
+}
+
+// runSeeds runs seeds from..from+n-1, some at a time, and returns the results in order. After the
+// first limit failures it begins no more seeds.
+func runSeeds(from, n, parallel, limit int) []simResult {
+	results := make([]simResult, n)
+	var mu sync.Mutex
+	next, failed := 0, 0
+	var wg sync.WaitGroup
+	for range parallel {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := i >= n || failed >= limit
+				mu.Unlock()
+				if stop {
+					return
+				}
+				results[i] = runSeed(uint64(from+i), nil)
+				if results[i].err != nil {
+					mu.Lock()
+					failed++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	done := results[:0]
+	for _, r := range results {
+		if r.err != nil || r.cover.ops > 0 {
+			done = append(done, r)
+		}
+	}
+	return done
+}
+
+// campaign is the line that a campaign adds to docs/campaigns.jsonl.
+type campaign struct {
+	Commit      string  `json:"commit"`
+	From        int     `json:"from"`
+	Seeds       int     `json:"seeds"`
+	Ops         int     `json:"guest_ops"`
+	Crashes     int     `json:"power_cuts"`
+	Kills       int     `json:"process_deaths"`
+	Deep        int     `json:"power_cuts_in_recovery"`
+	Checkpoints int     `json:"checkpoints"`
+	Wraps       int     `json:"log_wraps"`
+	Checks      int     `json:"checks"`
+	Faults      int     `json:"faults"`
+	Full        float64 `json:"share_with_all"`
+	Failures    int     `json:"failures"`
+	Seconds     float64 `json:"seconds"`
+}
+
+// add counts one seed.
+func (c *campaign) add(r *simResult) {
+	c.Seeds++
+	c.Ops += r.cover.ops
+	c.Crashes += r.cover.crashes
+	c.Kills += r.cover.kills
+	c.Deep += r.cover.deep
+	c.Checkpoints += r.cover.checkpoints
+	c.Wraps += r.cover.wraps
+	c.Checks += r.cover.checks
+	c.Faults += r.cover.faults
+	if r.err != nil {
+		c.Failures++
+	}
+}
+
+func TestSimCampaign(t *testing.T) {
+	if *simSeed >= 0 {
+		runOneSeed(t, uint64(*simSeed))
+		return
+	}
+	start := time.Now()
+	results := runSeeds(*simFrom, *simSeeds, *simParallel, 10)
+	c := campaign{From: *simFrom, Commit: commit()}
+	var with [5]int
+	for i := range results {
+		r := &results[i]
+		c.add(r)
+		v := &r.cover
+		for i, has := range [...]bool{
+			v.ops >= 500, v.wraps > 0, v.checkpoints > 0, v.crashes+v.kills >= 2, v.full(),
+		} {
+			if has {
+				with[i]++
+			}
+		}
+		if r.err != nil {
+			t.Errorf("seed %d: %v\n%s", r.seed, r.err, reproduce(r.seed))
+		}
+	}
+	c.Seconds = time.Since(start).Seconds()
+	n := max(len(results), 1)
+	c.Full = float64(with[4]) / float64(n)
+	t.Logf("%d seeds: %d guest operations, %d power cuts, %d process deaths, %d cuts in recovery, "+
+		"%d checkpoints, %d log wraps, %d faults, %.1f s", c.Seeds, c.Ops, c.Crashes, c.Kills, c.Deep,
+		c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
+	t.Logf("share of seeds with 500 operations %d %%, a log wrap %d %%, a checkpoint %d %%, two "+
+		"crashes %d %%, all of these %d %%", with[0]*100/n, with[1]*100/n, with[2]*100/n,
+		with[3]*100/n, with[4]*100/n)
+	if *simRecord {
+		if err := c.record(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func reproduce(seed uint64) string {
+	return fmt.Sprintf("    go test ./placement -run '^TestSimCampaign$' -args -seed=%d -v", seed)
+}
+
+// runOneSeed runs one seed, in detail.
+func runOneSeed(t *testing.T, seed uint64) {
+	var trace func(string, ...any)
+	if *simVerbose {
+		trace = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	}
+	r := runSeed(seed, trace)
+	t.Logf("%+v", r.cover)
+	if r.err == nil {
+		return
+	}
+	t.Errorf("seed %d: %v\n%s", seed, r.err, reproduce(seed))
+	if *simShrink {
+		plan := shrink(newPlan(seed), r.err, 30*time.Second)
+		for _, st := range plan.steps {
+			t.Log(st)
+		}
+		s := newSim(plan)
+		if trace != nil {
+			s.trace = trace
+		}
+		t.Logf("%d steps are left: %v", len(plan.steps), s.run())
+	}
+}
+
+// shrink leaves out as many steps as it can within a time while the run still fails in the same
+// way: halves, quarters, and so on down to single steps.
+func shrink(plan *simPlan, failure error, limit time.Duration) *simPlan {
+	end := time.Now().Add(limit)
+	for size := len(plan.steps) / 2; size > 0; {
+		shorter := false
+		for at := 0; at < len(plan.steps) && time.Now().Before(end); {
+			try := *plan
+			try.steps = append([]simStep(nil), plan.steps[:at]...)
+			try.steps = append(try.steps, plan.steps[min(at+size, len(plan.steps)):]...)
+			if sameFailure(newSim(&try).run(), failure) {
+				plan, shorter = &try, true
+			} else {
+				at += size
+			}
+		}
+		if !shorter || size > 1 {
+			size /= 2
+		}
+	}
+	return plan
+}
+
+// sameFailure compares two failures without the numbers in them.
+func sameFailure(a, b error) bool {
+	return a != nil && b != nil && shape(a) == shape(b)
+}
+
+func shape(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	letters := strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || r == ' ' {
+			return r
+		}
+		return -1
+	}, text)
+	return letters[:min(len(letters), 60)]
+}
+
+// commit returns the commit of the working tree, with a "+" when it differs.
+func commit() string {
+	head, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	id := strings.TrimSpace(string(head))
+	err = exec.Command("git", "diff", "--quiet", "HEAD", "--", ".", "../log").Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		id += "+"
+	}
+	return id
+}
+
+// record appends the figures to docs/campaigns.jsonl.
+func (c *campaign) record() error {
+	f, err := os.OpenFile(filepath.Join("..", "docs", "campaigns.jsonl"),
+		os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(c)
+	if err == nil {
+		_, err = f.Write(append(line, '\n'))
+	}
+	return errors.Join(err, f.Close())
+}

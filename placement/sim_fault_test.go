@@ -1,0 +1,116 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+
+	"unblend/log"
+	"unblend/log/simdisk"
+)
+
+// simFault is a fault that the design promises to survive, or to name.
+type simFault uint8
+
+const (
+	faultLogWrite  simFault = iota // a log write fails: nobody notices
+	faultDataWrite                 // a destage write fails: its blocks go elsewhere
+	faultRead                      // a read fails once: it is done again
+	faultLogBlock                  // an acknowledged block in the log becomes unreadable: LOST
+	faultPage                      // a copy of a metadata page becomes unreadable: the other is used
+	faultFlush                     // a flush of the capacity device fails: the pool is read-only
+	simFaults
+)
+
+func (f simFault) String() string {
+	return [...]string{
+		"log write", "data write", "read", "log block", "page copy", "flush",
+	}[f]
+}
+
+// injectFault makes a fault happen, once.
+func (s *sim) injectFault(st *simStep) {
+	l := &s.p.label
+	logFrom := int64(l.LogOffset)
+	logTo := logFrom + int64(l.LogBlocks())*log.BlockSize
+	s.cover.faults++
+	switch st.fault {
+	case faultLogWrite:
+		s.disks[log.Fast].Inject(simdisk.Fault{
+			Do: simdisk.FailWrite, After: int(st.at % 8), From: logFrom, To: logTo,
+		})
+	case faultDataWrite:
+		z := l.Zones[0]
+		s.disks[log.Capacity].Inject(simdisk.Fault{
+			Do: simdisk.FailWrite, After: int(st.at % 8), From: int64(z.Start) * log.BlockSize,
+			To: int64(z.Start+z.Blocks) * log.BlockSize,
+		})
+	case faultRead:
+		s.mismatch = true
+		s.distinct()[st.at%uint64(len(s.distinct()))].Inject(simdisk.Fault{
+			Do: simdisk.FailRead, After: int(st.at % 64),
+		})
+	case faultLogBlock:
+		s.loseLogBlock(st.at)
+	case faultPage:
+		s.damagePage(st.at)
+	case faultFlush:
+		s.excused = true
+		s.disks[log.Capacity].Inject(simdisk.Fault{Do: simdisk.FailFlush, After: int(st.at % 4)})
+	}
+}
+
+// loseLogBlock makes one live block of a sealed segment unreadable. Behind it are newer records of
+// its lane, so that a recovery can tell it from a tail that was never acknowledged.
+func (s *sim) loseLogBlock(at uint64) {
+	p := s.p
+	var victims []uint32
+	for i := range p.ring.Segments() {
+		if !p.ring.Segment(i).Closed() {
+			continue
+		}
+		for e := p.index.segHead(i); e != noEntry; e = p.index.segNext(e) {
+			if _, _, d := p.index.entry(e); d.flags == 0 {
+				victims = append(victims, e)
+			}
+		}
+	}
+	if len(victims) == 0 {
+		return
+	}
+	id, block, d := p.index.entry(victims[at%uint64(len(victims))])
+	off := int64(p.label.LogOffset) + int64(d.loc)*log.BlockSize
+	s.disks[log.Fast].SetBad(off, log.BlockSize, true)
+	s.mismatch = true
+	for _, slot := range s.slots {
+		if slot.o != nil && slot.vol != nil && slot.vol.node.rec.ID == id {
+			slot.o.lost[uint32(block)] = s.o.tick()
+			s.trace("log block %d of %s block %d is unreadable", d.loc, slot.name, block)
+		}
+	}
+}
+
+// damagePage damages one copy of a metadata page that the durable root reaches.
+func (s *sim) damagePage(at uint64) {
+	p := s.p
+	if p.catalogue.root.Flags&FlagMapped == 0 || p.back.phase != backIdle {
+		return
+	}
+	home := log.Dev(at % uint64(log.Devs))
+	e := p.root.Catalogue
+	if e.Flags&FlagMapped == 0 {
+		return
+	}
+	off := int64(p.label.HomeStart(home)+p.label.Home.Pages+e.Addr) * log.BlockSize
+	s.disks[home].Flip(off, int(at>>8%(log.BlockSize*8)))
+	s.trace("page %d of the %s device's home is damaged", e.Addr, home)
+}
+
+// excusedProblem reports whether a finding of the check is due to an injected fault.
+func (s *sim) excusedProblem(pr Problem) bool {
+	if s.cover.faults == 0 {
+		return false
+	}
+	var corrupt *CorruptError
+	return pr.Structure == "log" || errors.As(pr.Err, &corrupt) && pr.Structure == "catalogue page" ||
+		fmt.Sprint(pr.Err) == "EIO"
+}

@@ -1,0 +1,85 @@
+package placement
+
+import (
+	"testing"
+
+	"unblend/log"
+	"unblend/log/simdisk"
+)
+
+// Cases that the simulation once found, cut down to what they take.
+
+// simCase runs a plan of the given steps on two devices with volatile caches.
+func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
+	t.Helper()
+	const seg, segments = 32, 12
+	p := &simPlan{
+		seed: 1, batch: 1, volumes: 3, logBytes: seg * segments * log.BlockSize, steps: steps,
+		maxSpan: seg / 2 * log.BlockSize,
+		format: FormatConfig{
+			LogSize: seg * segments * log.BlockSize, SegmentBlocks: seg, MetaPages: 256,
+		},
+		opens: []Options{{
+			Frames: 128, IndexEntries: 1024, Extents: 32, BatchBlocks: 64, FreedRuns: 128,
+			Ops: 600, MaxNodes: 16, Lanes: 1,
+		}},
+	}
+	for d := range p.disks {
+		p.disks[d] = simdisk.Config{
+			Name: log.Dev(d).String(), Size: 24 << 20, Volatile: true,
+			Timing: simdisk.Random{Min: 10_000, Max: 100_000},
+		}
+	}
+	if change != nil {
+		change(p)
+	}
+	s := newSim(p)
+	if err := s.run(); err != nil {
+		t.Error(err)
+	}
+	return s
+}
+
+func createVol(slot int) simStep {
+	return simStep{do: stepCreate, slot: slot, n: 2 << 20, depth: 8}
+}
+
+func writeAt(slot int, off, n int64) simStep {
+	return simStep{do: stepIO, kind: Write, slot: slot, off: off, n: n}
+}
+
+// A control operation goes on without any other event.
+func TestSimControlOnAnIdlePool(t *testing.T) {
+	simCase(t, nil, createVol(0), simStep{do: stepCheckpoint}, simStep{do: stepDrain})
+}
+
+// A mark that is durable in its lane, but waits to take effect, is not in the root of a checkpoint
+// that is cut meanwhile: the root's replay start must not be above it.
+func TestReplayStartIsNotAboveAMarkThatIsDue(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.create("a", 1<<20)
+	r.p.control, r.p.markDue = &Control{seq: r.p.ring.NextSeq() - 1}, true
+	if got := r.p.replayStart(); got > r.p.control.seq {
+		t.Errorf("replay from %d on, but the mark with number %d waits", got, r.p.control.seq)
+	}
+}
+
+// What a pool with --durability flush acknowledges with FUA survives a power cut.
+func TestSimFUAInAFlushPool(t *testing.T) {
+	fua := writeAt(0, 8192, 12288)
+	fua.fua = true
+	for seed := range uint64(10) {
+		simCase(t, func(p *simPlan) { p.seed, p.format.Durability = seed, DurabilityFlush },
+			createVol(0), writeAt(0, 0, 65536), fua, simStep{do: stepPause, wait: 1_000_000},
+			simStep{do: stepCrash, verify: true})
+	}
+}
+
+// A shutdown's root says so even if another checkpoint was under way when it was asked for.
+func TestSimShutdownDuringACheckpoint(t *testing.T) {
+	for i := range int64(20) {
+		simCase(t, func(p *simPlan) { p.opens[0].Idle, p.opens[0].CheckpointEvery = 1000, 1000 },
+			createVol(0), writeAt(0, 0, 8192), simStep{do: stepPause, wait: 50_000 * i},
+			simStep{do: stepShutdown, verify: true, check: true})
+	}
+}

@@ -1,0 +1,249 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"unblend/log"
+	"unblend/log/simdisk"
+)
+
+// opt returns the settings of the present start.
+func (s *sim) opt() Options { return s.p.opt }
+
+// crashNow ends the process as a step says. A power cut some operations ahead comes on its own.
+func (s *sim) crashNow(st *simStep) {
+	s.crash = st
+	if st.do == stepCrash && st.after > 0 {
+		s.w.CrashAfter(st.after, nil)
+		return
+	}
+	if st.do == stepCrash {
+		s.w.Crash(nil)
+		return // run notices
+	}
+	s.mix(uint64(st.do))
+	s.w.Kill(st.wait)
+	if st.do == stepKill {
+		s.cover.kills++
+	}
+	s.err = s.begin(st, false)
+}
+
+// restart follows a power cut.
+func (s *sim) restart() error {
+	s.cover.crashes++
+	return s.begin(s.crash, true)
+}
+
+// noMismatch checks that no read had to be done again, unless a fault was injected.
+func (s *sim) noMismatch() error {
+	if n := s.p.stats.Mismatches; n > 0 && !s.mismatch {
+		return fmt.Errorf("step %d: %d reads had to be done again", s.at, n)
+	}
+	return nil
+}
+
+// begin starts a new process over what the last left.
+func (s *sim) begin(st *simStep, power bool) error {
+	if err := s.noMismatch(); err != nil {
+		return err
+	}
+	s.forget(power)
+	if err := s.reopen(st); err != nil {
+		return err
+	}
+	if st != nil && st.verify && !s.w.Off() {
+		s.verify(nil)
+	}
+	return nil
+}
+
+// forget drops what was under way; the oracle keeps the possible outcomes.
+func (s *sim) forget(power bool) {
+	s.excused = false
+	for _, d := range s.distinct() {
+		d.Disarm()
+	}
+	s.reqs, s.spare, s.flying, s.reader, s.until = nil, nil, 0, nil, 0
+	for _, slot := range s.slots {
+		slot.open, slot.vol = 0, nil
+		if slot.o != nil {
+			slot.o.crash(power)
+		}
+	}
+}
+
+func (s *sim) distinct() []*simdisk.Disk {
+	if s.plan.oneDisk {
+		return s.disks[:1]
+	}
+	return s.disks[:]
+}
+
+// reopen recovers the pool, while the power fails again as often as st says.
+func (s *sim) reopen(st *simStep) error {
+	var again []int
+	if st != nil {
+		again = st.again
+	}
+	for {
+		s.w.Restart()
+		if len(again) > 0 {
+			s.w.CrashAfter(again[0], nil)
+			again = again[1:]
+		}
+		p, err := s.open()
+		if s.w.Off() {
+			s.cover.deep++
+			s.forget(true)
+			continue
+		}
+		s.w.CrashAfter(0, nil)
+		if err != nil {
+			return fmt.Errorf("step %d: open: %w", s.at, err)
+		}
+		s.p = p
+		s.trace("%d: opened: generation %d clean %v %+v", s.w.Now(), p.root.Generation, p.root.Clean, p.replayed)
+		break
+	}
+	s.drv = s.w.Drive(s.p.NextOp, s.p.Complete, s.disks[log.Fast], s.disks[log.Capacity])
+	if err := s.adopt(); err != nil {
+		return err
+	}
+	if st != nil && st.check {
+		return s.check(s.cover.checks%4 == 0)
+	}
+	return nil
+}
+
+// open waits for the operations of the process before, as the claim of the devices does, and
+// opens the pool.
+func (s *sim) open() (*Pool, error) {
+	for _, d := range s.distinct() {
+		if err := d.Settle(); err != nil {
+			return nil, err
+		}
+	}
+	n := min(s.cover.crashes+s.cover.kills+s.cover.deep, len(s.plan.opens)-1)
+	opt := s.plan.opens[n]
+	opt.Rand, opt.Wall = s.random, func() int64 { return 1_700_000_000 }
+	return Open(s.d, opt)
+}
+
+// adopt compares the volumes that the pool has with those that it must or may have, and takes
+// them into use.
+func (s *sim) adopt() error {
+	s.o.born = s.o.tick()
+	ctl := s.ctl
+	s.ctl, s.crash = nil, nil
+	infos := map[string]VolumeInfo{}
+	for _, in := range s.p.Volumes() {
+		infos[in.Name] = in
+	}
+	for _, slot := range s.slots {
+		in, has := infos[slot.name]
+		delete(infos, slot.name)
+		if err := s.adoptSlot(slot, in, has, ctl); err != nil {
+			return err
+		}
+	}
+	if len(infos) > 0 {
+		return fmt.Errorf("after recovery: unknown volumes: %v", infos)
+	}
+	return nil
+}
+
+func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl) error {
+	undecided := slot.maybe
+	slot.maybe = false
+	if slot.o != nil {
+		slot.o.recovered()
+	}
+	switch {
+	case !has && slot.o == nil:
+		return nil
+	case !has && undecided && ctl.Op == RemoveVolume:
+		slot.removed()
+		return nil
+	case !has:
+		return fmt.Errorf("after recovery: volume %s is missing", slot.name)
+	case slot.o == nil && !(undecided && ctl.Op == CreateVolume):
+		return fmt.Errorf("after recovery: volume %s should not be there", slot.name)
+	case slot.o == nil:
+		slot.created(s.o, ctl)
+	}
+	switch {
+	case undecided && (ctl.Op == AttachVolume || ctl.Op == DetachVolume):
+		slot.attached = in.Attached
+	case in.Attached != slot.attached:
+		return fmt.Errorf("after recovery: volume %s: attached %v", slot.name, in.Attached)
+	}
+	if in.Size != slot.size {
+		return fmt.Errorf("after recovery: volume %s: size %d, want %d", slot.name, in.Size, slot.size)
+	}
+	slot.vol = s.p.Volume(slot.name)
+	slot.depth = max(in.QueueDepth, 1)
+	return nil
+}
+
+// check runs the offline check over a pool that is at rest.
+func (s *sim) check(data bool) error {
+	s.cover.checks++
+	rep, err := Check(s.d, CheckOptions{Data: data})
+	if s.w.Off() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("step %d: check: %w", s.at, err)
+	}
+	var bad []string
+	for _, pr := range rep.Problems {
+		if !s.excusedProblem(pr) {
+			bad = append(bad, pr.String())
+		}
+	}
+	if bad != nil {
+		return fmt.Errorf("step %d: check: %s", s.at, strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+// over reports whether the plan has been done.
+func (s *sim) over() bool {
+	return s.at >= len(s.plan.steps) && s.flying == 0 && s.ctl == nil && s.reader == nil &&
+		!s.w.Off() && s.w.Now() >= s.until
+}
+
+// finalCheck reads everything, destages everything, and looks at the devices again.
+func (s *sim) finalCheck() error {
+	for _, end := range [...]ControlOp{Drain, Shutdown} {
+		s.w.CrashAfter(0, nil)
+		s.verify(nil)
+		s.settle()
+		if s.err == nil {
+			s.control(&simControl{
+				Control: Control{Op: end}, step: &simStep{do: stepShutdown, verify: true, check: true},
+			})
+			s.settle()
+		}
+		if s.err != nil {
+			return s.err
+		}
+	}
+	if !s.p.root.Clean {
+		return errors.New("the last root does not say that the pool was shut down")
+	}
+	if err := s.noMismatch(); err != nil {
+		return err
+	}
+	return s.check(true)
+}
+
+// settle runs until nothing is under way.
+func (s *sim) settle() {
+	for s.err == nil && (s.flying > 0 || s.ctl != nil || s.reader != nil) {
+		s.step()
+	}
+}
