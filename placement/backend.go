@@ -16,7 +16,6 @@ type backend struct {
 	open    bool // destage open segments too: the guests are idle, or a drain was asked for
 	drain   bool // a control operation wants everything destaged
 	wanted  bool // a control operation wants a checkpoint
-	answers bool // the present checkpoint is for it
 
 	batch   []moving
 	order   []uint32 // indexes into batch, in the order of a device

@@ -169,7 +169,7 @@ func (c *cache) need(k pageKey, crc uint32, w *waiter) (int32, error) {
 	i := c.lookup(k)
 	if i == noFrame {
 		if i = c.load(k, crc); i == noFrame {
-			return noFrame, c.p.waitOps(w)
+			return noFrame, c.noRoom(w)
 		}
 	}
 	switch f := &c.frames[i]; f.state {
@@ -183,6 +183,18 @@ func (c *cache) need(k pageKey, crc uint32, w *waiter) (int32, error) {
 	default:
 		return i, nil
 	}
+}
+
+// noRoom makes w wait for a frame or an operation. When nothing is under way that could free one,
+// only a checkpoint can.
+func (c *cache) noRoom(w *waiter) error {
+	if c.dirty > 0 && c.p.ops.Busy() == 0 {
+		c.p.back.tight = true
+		if w == &c.p.back.waiter {
+			return errTight
+		}
+	}
+	return c.p.waitOps(w)
 }
 
 // load begins to read page k from the fast device, or returns noFrame when there is no frame or

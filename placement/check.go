@@ -20,7 +20,7 @@ type CheckReport struct {
 	Root     Root
 	Problems []Problem
 	Notes    []Problem // what is no damage: traces of a crash, which the next start mends
-	Repaired int // bad copies that were written anew
+	Repaired int       // bad copies that were written anew
 
 	Volumes, Pages, Blocks uint64 // nodes, metadata pages and data blocks that are reachable
 	LogBlocks              uint64 // live blocks in the log

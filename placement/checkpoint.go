@@ -33,7 +33,7 @@ type pageWrite struct {
 func catalogueIndex(id uint32) uint64 { return uint64(id) / nodesPerPage * fanout }
 
 func (b *backend) beginCheckpoint() {
-	b.phase, b.answers = cutCatalogue, b.wanted
+	b.phase = cutCatalogue
 	b.p.dirtyLimit = len(b.p.cache.frames) - minFrames/4
 }
 
@@ -88,7 +88,7 @@ func (b *backend) fixRoot() {
 		Pool: p.label.Pool, Generation: p.root.Generation + 1, Replay: p.replayStart(),
 		LastMark: p.lastMark, Epoch: p.epoch, NextNode: p.nextNode,
 		Catalogue: p.catalogue.root, Bad: slices.Clone(p.bad),
-		Clean: b.clean && b.answers, Time: p.opt.Wall(),
+		Clean: b.clean, Time: p.opt.Wall(),
 	}
 	slices.Sort(b.cut.Bad)
 	if p.catalogue.root.Flags != 0 {
@@ -264,6 +264,7 @@ func (b *backend) checkpointDone() {
 	p.forgetRemoved()
 	p.dirtyLimit = p.opt.dirtyLimit()
 	p.stats.Checkpoints++
+	p.wake(&p.opWait) // frames can be had again
 	b.phase, b.tight, b.since = backIdle, false, p.now
 	if b.granted {
 		b.wanted, b.over = false, b.clean

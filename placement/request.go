@@ -67,6 +67,7 @@ const (
 	phaseConflict
 	phaseMerge
 	phaseAdmit
+	phaseFlush // in the log, or waiting for the flush that makes it durable
 )
 
 // needs is what a writing request takes from the pool until it is published.

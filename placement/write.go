@@ -179,17 +179,30 @@ func (p *Pool) ItemDone(it *log.Item, err error) {
 	if r.nitems--; r.nitems > 0 {
 		return
 	}
-	p.reserved.sub(r.needs)
-	p.pageReserve(r, -1)
 	v := r.Vol
-	v.leave(r)
-	p.wake(&v.waiting)
+	if r.phase != phaseFlush {
+		p.reserved.sub(r.needs)
+		p.pageReserve(r, -1)
+		v.leave(r)
+		p.wake(&v.waiting)
+	}
 	if r.failed {
 		p.end(r, eio)
 		return
 	}
+	if r.FUA && r.phase != phaseFlush && p.label.Durability == DurabilityFlush {
+		p.pushFlush(r) // published, but to be answered when it is durable
+		return
+	}
 	v.count(r)
 	p.end(r, 0)
+}
+
+// pushFlush has r wait until everything published so far is durable.
+func (p *Pool) pushFlush(r *Request) {
+	r.phase, r.nitems = phaseFlush, 1
+	r.items[0] = log.Item{Kind: log.ItemFlush, Ref: r}
+	r.Vol.lane.Push(&r.items[0])
 }
 
 // count adds a finished writing request to the volume's counters.
@@ -214,8 +227,5 @@ func (p *Pool) flush(r *Request) {
 		p.end(r, 0)
 		return
 	}
-	r.nitems = 1
-	r.items[0] = log.Item{Kind: log.ItemFlush, Ref: r}
-	r.Vol.enter(r)
-	r.Vol.lane.Push(&r.items[0])
+	p.pushFlush(r)
 }
