@@ -70,6 +70,15 @@ func (p *Pool) Volumes() []VolumeInfo {
 	return list
 }
 
+// Info returns what Volumes says of one volume, and whether there is such a volume.
+func (p *Pool) Info(name string) (VolumeInfo, bool) {
+	n := p.names[name]
+	if n == nil {
+		return VolumeInfo{}, false
+	}
+	return n.info(), true
+}
+
 func (n *node) info() VolumeInfo {
 	v := VolumeInfo{
 		ID: n.rec.ID, Name: n.rec.Name, Size: int64(n.rec.Size),
