@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"fmt"
 
 	"unblend/placement"
 )
@@ -39,6 +40,17 @@ func (s *Shard) Volumes() ([]placement.VolumeInfo, error) {
 	var list []placement.VolumeInfo
 	err := s.Do(func() { list = s.pool.Volumes() })
 	return list, err
+}
+
+// Info returns what Volumes says of one volume. The error is placement.ErrNoVolume if there is none.
+func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
+	var v placement.VolumeInfo
+	var ok bool
+	err := s.Do(func() { v, ok = s.pool.Info(name) })
+	if err == nil && !ok {
+		err = fmt.Errorf("volume %q: %w", name, placement.ErrNoVolume)
+	}
+	return v, err
 }
 
 // Status returns the pool's state.

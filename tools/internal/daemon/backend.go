@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"unblend/placement"
+	"unblend/tools/internal/control"
+	"unblend/tools/internal/device"
+	"unblend/ublk"
+)
+
+var _ control.Backend = (*daemon)(nil)
+
+// Create makes a volume and, unless it is told not to, attaches it.
+func (d *daemon) Create(ctx context.Context, r control.CreateRequest) (control.Volume, error) {
+	if !r.NoAttach {
+		if _, err := d.driver(); err != nil {
+			return control.Volume{}, &control.Error{
+				Code:    control.ErrorOf(err).Code,
+				Message: fmt.Sprintf("volume %q: no device: %v", r.Name, err), Err: err,
+				Next: "unblend doctor, or: unblend create --no-attach " + r.Name,
+			}
+		}
+	}
+	unlock, err := d.names.lock(ctx, r.Name)
+	if err != nil {
+		return control.Volume{}, err
+	}
+	defer unlock()
+	depth := r.QueueDepth
+	if depth == 0 {
+		depth = defaultDepth
+	}
+	err = d.shard.Control(ctx, &placement.Control{
+		Op: placement.CreateVolume, Name: r.Name, Size: r.Size, QueueDepth: depth, Device: -1,
+		Time: time.Now().Unix(),
+	})
+	if err != nil {
+		return control.Volume{}, err
+	}
+	if !r.NoAttach {
+		if err := d.attachNamed(ctx, r.Name, 0, false); err != nil {
+			return control.Volume{}, errors.Join(err, d.undo(placement.RemoveVolume, r.Name))
+		}
+	}
+	return d.volume(r.Name)
+}
+
+// attachNamed attaches a volume that has no device. The caller holds its name.
+func (d *daemon) attachNamed(ctx context.Context, name string, depth int, readOnly bool) error {
+	v, err := d.shard.Info(name)
+	if err != nil {
+		return err
+	}
+	former := v
+	if depth != 0 {
+		v.QueueDepth = depth
+	}
+	v.ReadOnly = readOnly || d.cfg.WithoutLog
+	if v.QueueDepth != former.QueueDepth || v.ReadOnly != former.ReadOnly {
+		v.Attached = false // so that it is marked anew
+	}
+	_, err = d.attach(ctx, v, int(v.Device))
+	if err != nil && !former.Attached && !d.cfg.WithoutLog {
+		err = errors.Join(err, d.undo(placement.DetachVolume, name))
+	}
+	return err
+}
+
+// undo takes back a mark whose device could not be made. That the mark was not made either is fine.
+func (d *daemon) undo(op placement.ControlOp, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+	defer cancel()
+	err := d.shard.Control(ctx, &placement.Control{Op: op, Name: name})
+	if errors.Is(err, placement.ErrNotAttached) {
+		return nil
+	}
+	return err
+}
+
+// Attach makes the device of a volume.
+func (d *daemon) Attach(ctx context.Context, r control.AttachRequest) (control.Volume, error) {
+	unlock, err := d.names.lock(ctx, r.Name)
+	if err != nil {
+		return control.Volume{}, err
+	}
+	defer unlock()
+	if d.servedVolume(r.Name) == nil {
+		if err := d.attachNamed(ctx, r.Name, r.QueueDepth, r.ReadOnly); err != nil {
+			return control.Volume{}, err
+		}
+	}
+	return d.volume(r.Name)
+}
+
+// Detach takes the device away.
+func (d *daemon) Detach(ctx context.Context, r control.DetachRequest) (control.Volume, error) {
+	unlock, err := d.names.lock(ctx, r.Name)
+	if err != nil {
+		return control.Volume{}, err
+	}
+	defer unlock()
+	if err := d.detach(ctx, r.Name, r.Force, "detach"); err != nil {
+		return control.Volume{}, err
+	}
+	return d.volume(r.Name)
+}
+
+// detach takes away a volume's device, if it has one, and notes that it is to have none. The caller
+// holds its name.
+func (d *daemon) detach(ctx context.Context, name string, force bool, verb string) error {
+	v, err := d.shard.Info(name)
+	if err != nil {
+		return err
+	}
+	if s := d.servedVolume(name); s != nil {
+		if err := d.takeDown(s, force, verb); err != nil {
+			return err
+		}
+	} else if v.Attached {
+		if err := d.discard(v, force, verb); err != nil {
+			return err
+		}
+	}
+	if !v.Attached || d.cfg.WithoutLog {
+		return nil
+	}
+	return d.shard.Control(ctx, &placement.Control{Op: placement.DetachVolume, Name: name})
+}
+
+// discard removes what is left of the device of a volume that could not be attached again.
+func (d *daemon) discard(v placement.VolumeInfo, force bool, verb string) error {
+	ctl, err := d.driver()
+	if err != nil {
+		return nil // without a driver there are no devices
+	}
+	defer d.giveNumber(int(v.Device))
+	info, err := ctl.Info(uint32(v.Device), commandTime)
+	if err != nil || !ours(ctl, v, info) {
+		return nil
+	}
+	users, err := device.Users(ublk.BlockPath(info.ID))
+	if err == nil && len(users) > 0 && !force {
+		return &control.Error{
+			Code:    control.CodeInUse,
+			Message: fmt.Sprintf("volume %q is %s", v.Name, strings.Join(users, ", ")),
+			Next:    fmt.Sprintf("stop that, or: unblend %s --force %s", verb, v.Name),
+		}
+	}
+	if err := ctl.Stop(info.ID, stopTime); err != nil {
+		return fmt.Errorf("volume %q: %w", v.Name, err)
+	}
+	if err := ctl.Delete(info.ID, deleteTime); err != nil && !errors.Is(err, ublk.ErrTimeout) {
+		return fmt.Errorf("volume %q: %w", v.Name, err)
+	}
+	return nil
+}
+
+// Remove deletes a volume.
+func (d *daemon) Remove(ctx context.Context, r control.RemoveRequest) error {
+	st, err := d.shard.Status()
+	if err != nil {
+		return err
+	}
+	if st.ReadOnly != nil {
+		return fmt.Errorf("%w: %w", placement.ErrReadOnly, st.ReadOnly)
+	}
+	unlock, err := d.names.lock(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := d.detach(ctx, r.Name, r.Force, "rm"); err != nil {
+		return err
+	}
+	return d.shard.Control(ctx, &placement.Control{Op: placement.RemoveVolume, Name: r.Name})
+}
+
+// List calls yield for each volume, by name.
+func (d *daemon) List(ctx context.Context, yield func(control.Volume) error) error {
+	list, err := d.shard.Volumes()
+	if err != nil {
+		return err
+	}
+	for _, v := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := yield(d.describe(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Checkpoint makes what is known durable in the maps.
+func (d *daemon) Checkpoint(ctx context.Context, r control.CheckpointRequest) error {
+	c := &placement.Control{Op: placement.Checkpoint}
+	if r.Drain {
+		c.Op = placement.Drain
+	}
+	return d.shard.Control(ctx, c)
+}
+
+// Shutdown begins the daemon's end.
+func (d *daemon) Shutdown(_ context.Context, r control.ShutdownRequest) error {
+	if !r.Force {
+		for _, s := range d.servedVolumes() {
+			if err := d.inUse(s, "shutdown"); err != nil {
+				return err
+			}
+		}
+	}
+	d.endOnce.Do(func() { close(d.end) })
+	return nil
+}

@@ -1,0 +1,204 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"unblend/placement"
+	"unblend/ublk"
+)
+
+const (
+	restoreAtOnce = 32                     // volumes attached again at a time
+	settleTime    = 10 * time.Second       // for the kernel to notice that a server has died
+	settlePoll    = 2 * time.Millisecond   //
+	statusEvery   = 500 * time.Millisecond // how often systemd is told how far it is
+)
+
+// restore attaches every volume again that was attached when the last daemon ended. What fails is
+// reported and leaves the volume without a device; the others are served.
+func (d *daemon) restore(ctx context.Context) {
+	list, err := d.shard.Volumes()
+	if err != nil {
+		return // the loop has ended; whoever waits for it says why
+	}
+	var wanted []placement.VolumeInfo
+	for _, v := range list {
+		if v.Attached {
+			wanted = append(wanted, v)
+		}
+	}
+	if d.cfg.WithoutLog {
+		d.warnWithoutLog(wanted)
+		return
+	}
+	ctl, err := d.driver()
+	if err != nil {
+		if len(wanted) > 0 {
+			d.log.Error("volumes have no device", "volumes", len(wanted), "err", err)
+		}
+		return
+	}
+	d.mu.Lock()
+	for _, v := range wanted {
+		d.numbers[int(v.Device)] = v.Name
+	}
+	d.mu.Unlock()
+	d.restoreAll(ctx, ctl, wanted)
+	d.sweepLinks()
+}
+
+// restoreAll attaches volumes, many at once.
+func (d *daemon) restoreAll(ctx context.Context, ctl *ublk.Control, wanted []placement.VolumeInfo) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var failed []string
+	turn := make(chan struct{}, restoreAtOnce)
+	told := time.Time{}
+	for i, v := range wanted {
+		if ctx.Err() != nil {
+			break
+		}
+		if time.Since(told) > statusEvery {
+			told = time.Now()
+			d.notify.status(fmt.Sprintf("attaching volume %d of %d", i+1, len(wanted)))
+		}
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			err := d.restoreVolume(ctx, ctl, v)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				d.log.Error("volume cannot be attached again", "volume", v.Name, "err", err)
+				failed = append(failed, err.Error())
+				return
+			}
+			d.restored++
+		})
+	}
+	wg.Wait()
+	if len(failed) > 0 {
+		d.warn.set("not-restored", fmt.Sprintf("%d of %d volumes are not attached again: %s",
+			len(failed), len(wanted), failed[0]), "unblend attach NAME")
+	}
+}
+
+// restoreVolume takes over the device of a volume that was attached when the last daemon ended, or
+// makes it again if there is none.
+func (d *daemon) restoreVolume(ctx context.Context, ctl *ublk.Control, v placement.VolumeInfo) error {
+	id := int(v.Device)
+	info, err := d.settled(ctx, ctl, uint32(v.Device))
+	switch {
+	case errors.Is(err, ublk.ErrNoDevice): // the host has been restarted, or the end was orderly
+	case err != nil:
+		return fmt.Errorf("volume %q: device %d: %w", v.Name, id, err)
+	case !ours(ctl, v, info):
+		d.log.Warn("device number is in other hands", "volume", v.Name, "device", id,
+			"state", info.State, "pid", info.PID)
+		id = -1
+	case info.State == ublk.Quiesced:
+		return d.takeOver(ctl, v, info)
+	default: // it was not started any more
+		if err := ctl.Delete(info.ID, commandTime); err != nil {
+			return fmt.Errorf("volume %q: delete device %d: %w", v.Name, id, err)
+		}
+	}
+	_, err = d.attach(ctx, v, id)
+	return err
+}
+
+// settled returns what the kernel says of a device, once it has noticed that its server is gone.
+func (d *daemon) settled(ctx context.Context, ctl *ublk.Control, id uint32) (ublk.Info, error) {
+	for end := time.Now().Add(settleTime); ; time.Sleep(settlePoll) {
+		info, err := ctl.Info(id, commandTime)
+		if err != nil || info.State != ublk.Live || alive(info.PID) {
+			return info, err
+		}
+		if ctx.Err() != nil || time.Now().After(end) {
+			return info, fmt.Errorf("its server is gone, and it is still live: %w", ublk.ErrTimeout)
+		}
+	}
+}
+
+// ours reports whether a device is one that a former daemon made for a volume. The number may have
+// been given to somebody else after a reboot.
+func ours(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info) bool {
+	if info.State != ublk.Quiesced && info.State != ublk.Dead || info.Depth != v.QueueDepth ||
+		info.MaxIO != placement.MaxIO || info.Queues != 1 || !info.Flags.Has(ublk.Required) {
+		return false
+	}
+	if info.State == ublk.Dead {
+		return true
+	}
+	p, err := ctl.Params(info.ID, commandTime)
+	return err == nil && p.Size == v.Size
+}
+
+// alive reports whether a process serves, as opposed to being on its way out.
+func alive(pid int) bool {
+	if pid <= 0 || pid == os.Getpid() {
+		return false
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// The name in parentheses may contain anything; state is the 1st field behind it, flags the
+	// 7th.
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 7 || f[0] == "Z" || f[0] == "X" {
+		return false
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	const exiting = 4 // PF_EXITING, include/linux/sched.h
+	return err == nil && flags&exiting == 0
+}
+
+// takeOver continues a device whose server has died.
+func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info) error {
+	err := ctl.StartRecovery(info.ID, commandTime)
+	var s *served
+	if err == nil {
+		var vol *placement.Volume
+		if vol, err = d.shard.Volume(v.Name); err == nil {
+			s, err = d.serve(v, vol, info)
+		}
+	}
+	if err == nil {
+		err = ctl.EndRecovery(info.ID, commandTime)
+	}
+	if err == nil {
+		err = d.enter(s)
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: recover device %d: %w", v.Name, info.ID, err)
+	}
+	return nil
+}
+
+// warnWithoutLog names the volumes that may have been written since the checkpoint.
+func (d *daemon) warnWithoutLog(attached []placement.VolumeInfo) {
+	st, err := d.shard.Status()
+	if err != nil {
+		return
+	}
+	names := make([]string, len(attached))
+	for i, v := range attached {
+		names[i] = v.Name
+	}
+	at := time.Unix(st.Checkpoint, 0).UTC().Format(time.RFC3339)
+	what := "no volume was attached then"
+	if len(names) > 0 {
+		what = "these volumes may have been written since: " + strings.Join(names, ", ")
+	}
+	message := fmt.Sprintf("read-only, as of the checkpoint of %s; %s", at, what)
+	d.log.Warn("without log", "checkpoint", at, "attached", names)
+	d.warn.set("without-log", message, "copy what you need")
+}
