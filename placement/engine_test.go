@@ -14,9 +14,11 @@ type rig struct {
 	t    *testing.T
 	w    *simdisk.World
 	d    Disks
-	disk *simdisk.Disk
+	disk *simdisk.Disk // the fast device
 	p    *Pool
-	drv  *simdisk.Driver
+
+	capacity *simdisk.Disk
+	drv      *simdisk.Driver
 }
 
 func testOptions(w *simdisk.World) Options {
@@ -36,7 +38,7 @@ func newRig(t *testing.T, size int64) *rig {
 	w := simdisk.NewWorld(1)
 	disk := w.NewDisk(simdisk.Config{Name: "disk", Size: size, SectorSize: 4096, Timing: simdisk.P3700()})
 	s := disk.Sync()
-	r := &rig{t: t, w: w, d: Disks{s, s}, disk: disk}
+	r := &rig{t: t, w: w, d: Disks{s, s}, disk: disk, capacity: disk}
 	err := Format(r.d, FormatConfig{
 		LogSize: 64 * 64 << 12, SegmentBlocks: 64, MetaPages: 512, Rand: testOptions(w).Rand,
 	})
@@ -54,7 +56,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.p = p
-	r.drv = r.w.Drive(p.NextOp, p.Complete, r.disk, r.disk)
+	r.drv = r.w.Drive(p.NextOp, p.Complete, r.disk, r.capacity)
 }
 
 // turn runs one turn of the loop.
