@@ -349,3 +349,16 @@ func TestWipe(t *testing.T) {
 		}
 	}
 }
+
+func TestInspect(t *testing.T) {
+	content := make([]byte, 8192)
+	copy(content[1024:], superExt(4, 0x40, 0))
+	path := writeFile(t, content, 5<<20)
+	r, err := Inspect(path)
+	if err != nil || r.Info.Size != 5<<20 || len(r.Holds) != 1 || len(r.Users) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Inspect("/dev/null"); !errors.Is(err, ErrUnsuitable) {
+		t.Errorf("/dev/null: %v", err)
+	}
+}

@@ -15,7 +15,7 @@ var probers = []func(*view) (Signature, bool){
 
 var le = binary.LittleEndian
 
-// probePool finds the label of an unblend pool (package placement, format_label.go). Every device of
+// probePool finds the label of a pool of ours (package placement, format_label.go). Every device of
 // a pool has one in its first block, a pool of one device also in its last.
 func probePool(v *view) (Signature, bool) {
 	const magic = "UNBLEND\x00"
