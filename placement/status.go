@@ -159,7 +159,7 @@ func (p *Pool) Deadline() int64 {
 		}
 	}
 	b := &p.back
-	if p.readOnly == nil && !b.over && b.phase == backIdle && (b.backlog() || b.changed || b.walking()) {
+	if p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle && (b.backlog() || b.changed || b.walking()) {
 		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
 	}
 	if at != 0 {
