@@ -8,7 +8,7 @@ import "fmt"
 func (l *Lane) close() bool {
 	r := l.ring
 	if planted("summary-before-durable") && l.n > 0 && l.sums[l.sum].size > summaryHeaderSize {
-		l.writeSummary(l.used, l.number)
+		l.writeSummary(l.used, r.nextSeq-1)
 		l.sums[l.sum].reset()
 	}
 	if l.n > 0 {
@@ -17,7 +17,8 @@ func (l *Lane) close() bool {
 	s := &r.segs[l.cur]
 	switch {
 	case s.first == 0:
-		r.release(l.cur)
+		l.dropHusk()
+		s.state, l.husk = SegmentPlanned, l.cur
 	case l.durable < l.published:
 		l.flush.wanted = true
 		return false
@@ -25,10 +26,20 @@ func (l *Lane) close() bool {
 		return false
 	default:
 		s.state = SegmentSealed
-		l.pred = predecessor{nonce: l.nonce, index: l.cur, end: s.end, lastSeq: l.pubSeq}
+		l.pred = predecessor{nonce: l.nonce, index: l.cur, end: s.end, lastSeq: l.published}
 	}
 	l.cur, l.closing = NoSegment, false
 	return true
+}
+
+// dropHusk frees the segment whose first write failed. What failed may be on the device all the
+// same, and until something is published behind it a recovery would take it for the lane's head:
+// were the segment free meanwhile, others could have counted on it.
+func (l *Lane) dropHusk() {
+	if l.husk != NoSegment {
+		l.ring.release(l.husk)
+		l.husk = NoSegment
+	}
 }
 
 // writeSummary submits the open segment's summary, unless the other one is still under way: its
@@ -97,6 +108,7 @@ func (l *Lane) recall() {
 	}
 	var front itemQueue
 	first := &l.slots[l.at]
+	number := first.hdr.number - 1
 	l.sums[l.sum].truncate(first.sum, first.records)
 	for ; l.n > 0; l.n-- {
 		s := &l.slots[l.at]
@@ -106,7 +118,7 @@ func (l *Lane) recall() {
 		l.at = (l.at + 1) % len(l.slots)
 	}
 	l.queue.prepend(&front)
-	l.number = l.published
+	l.number = number
 	l.used = l.ring.segs[l.cur].end
 }
 

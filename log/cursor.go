@@ -10,7 +10,7 @@ type cursor struct {
 	pos    int    // of the present segment in chain
 	at     uint32 // block in it where the next record begins
 	number uint64 // the next record's
-	seq    uint64 // of the last record read
+	seq    uint64 // of the last record read, or of the last one before the chain
 
 	summary []byte // what is left of the present segment's summary; nil: its records are read
 	left    uint32 // records in it
@@ -27,16 +27,14 @@ type cursor struct {
 
 // proof is what the rest of the head says about records that are not valid.
 type proof struct {
-	durable uint64 // highest record number known to be durable
-	loc     uint32 // where that is said
-	seq     uint64 // highest sequence number, of a record that is dropped too
-	live    bool   // one of the records is not below the replay start
+	durable uint64 // highest sequence number known to be durable
+	seq     uint64 // highest sequence number
 }
 
 func newCursor(r *recovery, chain []link) *cursor {
 	c := &cursor{rec: r, chain: chain, w: newWindow(r.d, &r.geo, &r.rep)}
 	c.mem = make([]byte, max(maxHeaderBlocks, r.geo.SummaryBlocks())*BlockSize)
-	c.number = chain[0].hdr.first
+	c.number, c.seq = chain[0].hdr.first, chain[0].hdr.pred.lastSeq
 	c.enter()
 	return c
 }
@@ -205,8 +203,8 @@ func (c *cursor) readSummary() {
 		return
 	}
 	p = c.w.blocks(loc, uint32(blocksOf(int(h.length(p)))))
-	if h.decode(p, c.rec.par.UUID, loc) != "" || h.nonce != l.hdr.nonce || h.last != l.last ||
-		h.lane != l.hdr.lane || h.last-uint64(h.records)+1 != l.hdr.first {
+	if h.decode(p, c.rec.par.UUID, loc) != "" || h.nonce != l.hdr.nonce || h.lane != l.hdr.lane ||
+		h.last != l.seq || uint64(h.records) != l.last+1-l.hdr.first {
 		return
 	}
 	c.summary = append(c.mem[:0], p[summaryHeaderSize:summaryHeaderSize+h.bytes]...)
@@ -221,7 +219,8 @@ func (c *cursor) readFromSummary() error {
 	var block uint32
 	var err error
 	h, block, c.entries, c.summary, err = nextRecord(c.summary)
-	if err != nil || block < c.at || h.blocks() > l.end-block || c.left == 0 {
+	if err != nil || c.left == 0 || block < c.at || block >= l.end || h.payload >= MaxBlocks ||
+		h.blocks() > l.end-block {
 		return c.rec.corrupt(c.loc(l.end), "summary",
 			fmt.Sprintf("record %d behind block %d", c.number, c.at), fmt.Sprintf("block %d", block))
 	}

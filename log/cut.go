@@ -5,9 +5,11 @@ package log
 // It must succeed before anything is accepted; after an error, or a crash, recover again. random
 // fills its argument with random bytes.
 //
-// A lane whose head holds a live record goes on in the segment that the head planned. Otherwise the
-// head's own header is overwritten: nothing in it is needed, and if the write does not take place,
-// what is found instead is what this recovery found.
+// A lane whose head holds a record to replay goes on in the segment that the head planned, or in
+// another free one. The header of a head without such a record is overwritten: nothing in that
+// segment is needed, and a write that does not take place leaves what this recovery found. A lane
+// that holds nothing to replay at all may find its last segment planned by another lane that
+// needs it now; what is behind that lane's end was sealed, and so there is nothing to cut off.
 func (r *Ring) Cut(d Disk, random func(p []byte)) error {
 	if err := r.place(); err != nil {
 		return err
@@ -16,7 +18,7 @@ func (r *Ring) Cut(d Disk, random func(p []byte)) error {
 	written := false
 	for lane := range r.ends {
 		e := &r.ends[lane]
-		if !e.found || e.cut {
+		if !e.found || e.open == NoSegment || e.cut {
 			continue
 		}
 		random(e.nonce[:])
@@ -41,40 +43,55 @@ func (r *Ring) Cut(d Disk, random func(p []byte)) error {
 }
 
 // place gives every lane the segment that it goes on with and, while there are free ones, one to
-// plan: first what the lanes had planned, then any.
+// plan: first what the lanes need and had, then what they need, then the rest.
 func (r *Ring) place() error {
-	for lane := range r.ends {
-		if e := &r.ends[lane]; e.found && planted("continue-recovered-segment") && e.headLive {
+	r.eachFound(func(lane int, e *laneEnd) {
+		if e.headLive && planted("continue-recovered-segment") {
 			r.continueHead(e)
-		} else if e.found && !e.headLive {
+		} else if e.live > 0 && !e.headLive && r.claim(e.head.index, lane) {
 			e.open = e.head.index
 		}
-	}
-	for lane := range r.ends {
-		e := &r.ends[lane]
-		if e.found && e.open == NoSegment && r.claim(e.head.planned, lane) {
+	})
+	r.eachFound(func(lane int, e *laneEnd) {
+		if e.headLive && e.open == NoSegment && r.claim(e.head.planned, lane) {
 			e.open = e.head.planned
 		}
-	}
-	for lane := range r.ends {
-		e := &r.ends[lane]
-		if e.found && e.open == NoSegment {
-			if e.open = r.takeFree(e.head.index, lane); e.open == NoSegment {
-				return ErrNoSegment
-			}
+	})
+	missing := false
+	r.eachFound(func(lane int, e *laneEnd) {
+		if e.live > 0 && e.open == NoSegment {
+			e.open = r.takeFree(e.head.index, lane)
+			missing = missing || e.open == NoSegment
 		}
+	})
+	if missing {
+		return ErrNoSegment
 	}
-	for lane := range min(r.geo.Lanes, len(r.ends)) {
-		e := &r.ends[lane]
-		if e.found && e.planned == NoSegment {
-			if e.open == e.head.index && r.claim(e.head.planned, lane) {
-				e.planned = e.head.planned
-				continue
-			}
+	r.eachFound(func(lane int, e *laneEnd) {
+		if e.open == NoSegment && r.claim(e.head.index, lane) {
+			e.open = e.head.index
+		}
+	})
+	r.eachFound(func(lane int, e *laneEnd) {
+		if lane >= r.geo.Lanes {
+			return
+		}
+		if r.claim(e.head.planned, lane) {
+			e.planned = e.head.planned
+		} else {
 			e.planned = r.takeFree(e.open, lane)
 		}
-	}
+	})
 	return nil
+}
+
+// eachFound calls f for every lane that has left segments.
+func (r *Ring) eachFound(f func(lane int, e *laneEnd)) {
+	for lane := range r.ends {
+		if e := &r.ends[lane]; e.found {
+			f(lane, e)
+		}
+	}
 }
 
 // continueHead is a planted bug: the lane appends to the segment that recovery found.

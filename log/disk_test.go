@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"syscall"
 )
 
 // testDisk is a device in memory under the test's control: operations end when and how the test
@@ -110,41 +111,80 @@ func (d *testDisk) end(ops *Ops, i int, res int32) {
 	ops.Complete(op.Token, res)
 }
 
+// fail ends the i-th operation under way with an error. Of a write, what keep says has landed.
+func (d *testDisk) fail(ops *Ops, i int, keep func(write, sector, sectors int) bool) {
+	op := d.pending[i]
+	if op.Kind == Write {
+		w := copyOf(op)
+		n := len(w.data) / sector
+		for s := range n {
+			if keep(0, s, n) {
+				at := s * sector
+				d.harden(w.off+int64(at), w.data[at:at+sector])
+			}
+		}
+	}
+	d.end(ops, i, -int32(syscall.EIO))
+}
+
 // land completes a write.
 func (d *testDisk) land(w testWrite) {
-	copy(d.now[w.off:], w.data)
 	if w.fua {
-		copy(d.stable[w.off:], w.data)
-	} else {
-		d.loose = append(d.loose, w)
+		d.harden(w.off, w.data)
+		return
+	}
+	copy(d.now[w.off:], w.data)
+	d.loose = append(d.loose, w)
+}
+
+// harden makes p durable at off, in place of whatever was written there before.
+func (d *testDisk) harden(off int64, p []byte) {
+	copy(d.now[off:], p)
+	copy(d.stable[off:], p)
+	for _, w := range d.loose {
+		from := max(off, w.off)
+		if end := min(off+int64(len(p)), w.off+int64(len(w.data))); from < end {
+			copy(w.data[from-w.off:end-w.off], p[from-off:])
+		}
 	}
 }
 
 // sector is what a power cut cannot tear.
 const sector = 512
 
-// crash returns the device after a power cut. keep says of each sector of each write that is not
-// durable, in flight or completed, whether it is on the media: write number, sector, sectors.
-func (d *testDisk) crash(keep func(write, sector, sectors int) bool) *testDisk {
-	c := newTestDisk(int64(len(d.stable)))
-	copy(c.stable, d.stable)
-	writes := append([]testWrite(nil), d.loose...)
+// crash cuts the power. keep says of each sector of each write that is not durable, in flight or
+// completed, whether it is on the media: write number, sector, sectors.
+func (d *testDisk) crash(keep func(write, sector, sectors int) bool) {
 	for _, op := range d.pending {
 		if op.Kind == Write {
-			writes = append(writes, copyOf(op))
+			d.loose = append(d.loose, copyOf(op))
 		}
 	}
-	for i, w := range writes {
+	for i, w := range d.loose {
 		n := len(w.data) / sector
 		for s := range n {
 			if keep(i, s, n) {
 				at := s * sector
-				copy(c.stable[w.off+int64(at):], w.data[at:at+sector])
+				copy(d.stable[w.off+int64(at):], w.data[at:at+sector])
 			}
 		}
 	}
-	copy(c.now, c.stable)
-	return c
+	copy(d.now, d.stable)
+	d.loose, d.pending, d.log = nil, nil, nil
+	d.budget, d.dead = 0, false
+}
+
+// fork returns a copy of the device, with the writes under way made volatile ones.
+func (d *testDisk) fork() *testDisk {
+	f := newTestDisk(0)
+	f.now, f.stable = bytes.Clone(d.now), bytes.Clone(d.stable)
+	f.loose = append(f.loose, d.loose...)
+	for _, op := range d.pending {
+		if op.Kind == Write {
+			f.loose = append(f.loose, copyOf(op))
+		}
+	}
+	return f
 }
 
 // unstable returns how many writes a crash would ask about.

@@ -4,8 +4,8 @@ package log
 type flushState struct {
 	wanted bool
 	busy   bool
-	upTo   uint64 // record number that the flush under way covers
-	next   uint64 // sequence number of the record after that, once it is published
+	upTo   uint64 // sequence number of the last record that the flush under way covers
+	next   uint64 // the same of the record after that, once it is published
 }
 
 // pumpFlush ends the flush items whose target is durable, and submits a flush if there are others

@@ -14,6 +14,9 @@ const (
 	// maxHeaderBlocks bounds the blocks that a record's header and entries take. It is part of
 	// the format: a reader takes no longer record for a record.
 	maxHeaderBlocks = 8
+
+	// maxRecordBlocks keeps a record's vectored write within the 1024 pieces that Linux takes.
+	maxRecordBlocks = 1000
 )
 
 // NoSegment is the index of no segment.
@@ -42,7 +45,7 @@ func (g Geometry) Validate(size int64) error {
 	case g.AreaOff > size-g.Bytes():
 		return fmt.Errorf("%w: area ends at %d, the device at %d",
 			ErrGeometry, g.AreaOff+g.Bytes(), size)
-	case g.MaxRecordBlocks == 0 || g.MaxRecordBlocks >= g.SegmentBlocks ||
+	case g.MaxRecordBlocks == 0 || g.MaxRecordBlocks > min(maxRecordBlocks, g.SegmentBlocks) ||
 		g.HeaderBlocks() > maxHeaderBlocks ||
 		1+g.HeaderBlocks()+g.MaxRecordBlocks+g.SummaryBlocks() > g.SegmentBlocks:
 		return fmt.Errorf("%w: records of %d blocks in segments of %d",

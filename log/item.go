@@ -41,7 +41,7 @@ type Item struct {
 	entries uint32 // entries in a record
 	bytes   uint32 // bytes of these entries
 	payload uint32 // payload blocks
-	target  uint64 // of a flush: the record number that has to be durable
+	target  uint64 // of a flush: the sequence number that has to be durable
 }
 
 // zero reports whether block i of a write is all zero.

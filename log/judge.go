@@ -9,7 +9,7 @@ import "fmt"
 func (c *cursor) judge(reason string) (tail bool, err error) {
 	if c.isHead() {
 		p := c.prove()
-		if c.number > p.durable || !p.live {
+		if p.durable <= c.seq || p.durable < c.rec.par.ReplayStart {
 			return true, nil
 		}
 	}
@@ -35,12 +35,11 @@ func (c *cursor) prove() *proof {
 	return c.proof
 }
 
-// witness is a record or summary that says up to which record its lane is durable.
+// witness is a record or summary that says how far its lane is durable.
 type witness struct {
-	loc     uint32
 	lane    int
 	nonce   nonce
-	durable uint64 // record number
+	durable uint64 // sequence number
 	seq     uint64 // of the record, or of the last one in the summary
 }
 
@@ -55,7 +54,7 @@ func (r *recovery) testify(w *window, loc uint32, p *proof, accept func(witness)
 		if h.decode(w.blocks(loc, maxHeaderBlocks), r.par.UUID, loc) != "" {
 			return
 		}
-		t = witness{loc, h.lane, h.nonce, h.durable, h.seq}
+		t = witness{h.lane, h.nonce, h.durable, h.seq}
 	case isSummary(block):
 		var h summaryHeader
 		if h.length(block) > uint64(len(w.mem)) {
@@ -65,41 +64,19 @@ func (r *recovery) testify(w *window, loc uint32, p *proof, accept func(witness)
 		if h.decode(all, r.par.UUID, loc) != "" {
 			return
 		}
-		t = witness{loc, h.lane, h.nonce, h.last, lastOf(&h, all)}
+		t = witness{h.lane, h.nonce, h.last, h.last}
 	default:
 		return
 	}
 	if accept(t) {
-		p.add(t, r.par.ReplayStart)
+		p.durable, p.seq = max(p.durable, t.durable), max(p.seq, t.seq)
 	}
-}
-
-// add takes note of what t says; start is the replay start.
-func (p *proof) add(t witness, start uint64) {
-	p.seq = max(p.seq, t.seq)
-	p.live = p.live || t.seq >= start
-	if t.durable > p.durable {
-		p.durable, p.loc = t.durable, t.loc
-	}
-}
-
-// lastOf returns the sequence number of the last record in a summary; 0 if it makes no sense.
-func lastOf(h *summaryHeader, p []byte) (seq uint64) {
-	rest := p[summaryHeaderSize : summaryHeaderSize+h.bytes]
-	for range h.records {
-		rec, _, _, r, err := nextRecord(rest)
-		if err != nil {
-			return 0
-		}
-		seq, rest = rec.seq, r
-	}
-	return seq
 }
 
 // finish ends the head, and with it the lane, before the record that is not valid.
 func (c *cursor) finish() {
 	l := c.link()
-	l.end, l.last, l.seq = c.at, c.number-1, max(c.seq, l.hdr.pred.lastSeq)
+	l.end, l.last, l.seq = c.at, c.number-1, c.seq
 	c.done = true
 	p := c.prove()
 	c.rec.top = max(c.rec.top, p.seq)

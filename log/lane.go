@@ -16,6 +16,7 @@ type Lane struct {
 
 	cur     uint32 // open segment, or NoSegment
 	plan    uint32 // the next one, or NoSegment
+	husk    uint32 // kept until something is published behind it, or NoSegment
 	used    uint32 // blocks of cur that formed records take
 	fresh   bool   // cur's header goes out with the next record
 	closing bool   // cur takes no more records; step by step it is sealed
@@ -27,10 +28,9 @@ type Lane struct {
 	sum     int
 
 	number    uint64 // of the last record formed
-	published uint64 // record number
-	pubSeq    uint64 // its sequence number
-	durable   uint64 // record number
-	undurable uint64 // sequence number of record durable+1, once that is published
+	published uint64 // sequence number of the last record published
+	durable   uint64 // the same of what is durable
+	undurable uint64 // the same of the first record published that is not
 	flush     flushState
 
 	broken   bool  // a write failed; those behind it are not published
@@ -59,7 +59,7 @@ type batch struct {
 }
 
 func newLane(r *Ring, id int) *Lane {
-	l := &Lane{ring: r, id: id, cur: NoSegment, plan: NoSegment}
+	l := &Lane{ring: r, id: id, cur: NoSegment, plan: NoSegment, husk: NoSegment}
 	l.slots = make([]slot, r.set.InFlight)
 	for i := range l.slots {
 		l.slots[i].mem = NewBlocks(1 + int(r.geo.HeaderBlocks()))
@@ -75,9 +75,10 @@ func newLane(r *Ring, id int) *Lane {
 func (l *Lane) resume(e *laneEnd) {
 	l.cur, l.plan, l.used, l.nonce = e.open, e.planned, e.used, e.nonce
 	l.opening, l.pred = e.opening, e.pred
-	l.number, l.published, l.durable = e.number, e.number, e.number
-	l.pubSeq = e.lastSeq
-	l.ring.segs[l.cur].state = SegmentOpen
+	l.number, l.published, l.durable = e.number, e.lastSeq, e.lastSeq
+	if l.cur != NoSegment {
+		l.ring.segs[l.cur].state = SegmentOpen
+	}
 }
 
 // Push queues an item. It is returned through Sink.ItemDone, never from within Push.
@@ -112,7 +113,7 @@ func (l *Lane) Idle() bool {
 func (l *Lane) Queued() int { return l.queue.n }
 
 // Published returns the highest sequence number that the lane published.
-func (l *Lane) Published() uint64 { return l.pubSeq }
+func (l *Lane) Published() uint64 { return l.published }
 
 // Err returns why the lane is dead (an ErrLaneDead), or nil.
 func (l *Lane) Err() error { return l.err }
@@ -148,13 +149,13 @@ func (l *Lane) step() bool {
 func (l *Lane) open() bool {
 	r := l.ring
 	if l.plan == NoSegment {
-		l.plan = r.takeFree(l.cur, l.id)
+		l.plan = l.takeNext(l.cur)
 	}
 	if l.cur != NoSegment || l.plan == NoSegment {
 		l.stalled = l.plan == NoSegment
 		return !l.stalled
 	}
-	next := r.takeFree(l.plan, l.id)
+	next := l.takeNext(l.plan)
 	if next == NoSegment {
 		l.stalled = true
 		return false
@@ -171,6 +172,15 @@ func (l *Lane) open() bool {
 	l.sums[l.sum].reset()
 	r.count.Segments++
 	return true
+}
+
+// takeNext takes a free segment, or else the lane's husk, or returns NoSegment.
+func (l *Lane) takeNext(after uint32) uint32 {
+	next := l.ring.takeFree(after, l.id)
+	if next == NoSegment {
+		next, l.husk = l.husk, NoSegment
+	}
+	return next
 }
 
 // gather returns how much of the queue fits one record and the open segment.

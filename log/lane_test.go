@@ -247,9 +247,7 @@ func TestFlushMode(t *testing.T) {
 	}
 	r.write(1)
 	r.settle()
-	flush := &rigItem{}
-	flush.item = Item{Kind: ItemFlush, Ref: flush}
-	r.push(flush)
+	r.pushFlush(0)
 	r.settle()
 	if r.items[2].state != certain {
 		t.Fatal("a flush item ends when what was published is durable")
@@ -262,13 +260,11 @@ func TestFailedFlushKillsTheLane(t *testing.T) {
 	r := newRig(t, smallGeometry, Settings{Durability: DurableFlush})
 	r.write(1)
 	r.settle()
-	flush := &rigItem{}
-	flush.item = Item{Kind: ItemFlush, Ref: flush}
-	r.push(flush)
+	r.pushFlush(0)
 	r.pump()
 	r.d.end(r.ops, 0, -int32(syscall.EREMOTEIO))
 	r.write(1)
-	if r.failed != 1 || !errors.Is(r.ring.Lane(0).Err(), ErrLaneDead) {
+	if r.failed != 2 || !errors.Is(r.ring.Lane(0).Err(), ErrLaneDead) {
 		t.Fatalf("%d failed, %v", r.failed, r.ring.Lane(0).Err())
 	}
 	if r.ring.DurableTo(1) {

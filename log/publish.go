@@ -34,10 +34,11 @@ func (l *Lane) publish(s *slot) {
 	if l.flush.busy && l.flush.upTo == l.published {
 		l.flush.next = h.seq
 	}
-	l.published, l.pubSeq, l.failures = h.number, h.seq, 0
+	l.published, l.failures = h.seq, 0
 	if r.set.Durability == DurableWrite {
-		l.durable = h.number
+		l.durable = h.seq
 	}
+	l.dropHusk()
 	r.published = max(r.published, h.seq)
 	r.count.Records++
 	r.count.PayloadBlocks += uint64(h.payload)

@@ -9,15 +9,15 @@ package log
 //	 0 | magic "UNBLRECD"              |version| lane  | CRC-32C       |
 //	16 | pool UUID                                                     |
 //	32 | the segment's nonce                                           |
-//	48 | record number                 | known durable record number   |
+//	48 | record number                 | known durable sequence number |
 //	64 | sequence number               | own location  | entries       |
 //	80 | bytes of entries              | payload blocks| 0             |
 //	96 | entries ...                                                   |
 //	   +-------+-------+-------+-------+-------+-------+-------+-------+
 //
-// Numbers count a lane's records and continue from segment to segment. Known durable is the
-// highest number up to which all of the lane's records were durable when this one was formed.
-// Sequence numbers are the pool's. A location is a block number within the log area.
+// Numbers count a lane's records and continue from segment to segment. Sequence numbers are the
+// pool's. All of the lane's records up to the known durable one were durable when this one was
+// formed; 0: none. A location is a block number within the log area.
 const (
 	recordMagic      = 0x444345524c424e55 // "UNBLRECD"
 	recordVersion    = 1
@@ -29,7 +29,7 @@ type recordHeader struct {
 	pool    uuid
 	nonce   nonce
 	number  uint64
-	durable uint64 // record number
+	durable uint64 // sequence number
 	seq     uint64
 	loc     uint32
 	entries uint32
@@ -94,7 +94,7 @@ func (h *recordHeader) decode(p []byte, pool uuid, loc uint32) string {
 		return "a wrong checksum"
 	case h.pool != pool:
 		return "another pool's UUID"
-	case h.loc != loc || h.lane >= MaxLanes || h.durable >= h.number:
+	case h.loc != loc || h.lane >= MaxLanes || h.durable >= h.seq:
 		return "a record of another place"
 	}
 	return ""

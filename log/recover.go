@@ -41,13 +41,13 @@ type recovery struct {
 type laneEnd struct {
 	found    bool
 	head     segmentHeader
-	headLive bool // the head holds a record that is not below the replay start
+	headLive bool // the head holds a record to replay
 	live     int  // segments of the lane that do
 	number   uint64
 	lastSeq  uint64
 
 	cut     bool
-	open    uint32 // the segment that the lane goes on with
+	open    uint32 // the segment that the lane goes on with, or NoSegment
 	used    uint32 // blocks of it
 	planned uint32
 	nonce   nonce
@@ -234,11 +234,11 @@ func (r *recovery) buildRing(s *survey, ends []laneEnd) *Ring {
 		r.rep.Lanes++
 		for i := range s.chains[lane] {
 			l := &s.chains[lane][i]
-			ring.claim(l.hdr.index, lane)
 			if l.firstSeq == 0 || l.seq < r.par.ReplayStart {
-				continue // the head of a lane, which Cut opens again
+				continue // the head
 			}
 			e.live++
+			ring.claim(l.hdr.index, lane)
 			g := &ring.segs[l.hdr.index]
 			g.state, g.first, g.last, g.end = SegmentSealed, l.firstSeq, l.seq, l.end
 			ring.link(l.hdr.index)

@@ -2,7 +2,6 @@ package log
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -21,12 +20,11 @@ type rig struct {
 	ring *Ring
 	rep  Report
 
-	next    uint64
-	items   map[uint64]*rigItem
-	order   []uint64 // items as they were published or replayed in this life
-	lost    int
-	failed  int
-	freedTo uint64 // items published below this sequence number may be gone
+	next   uint64
+	items  map[uint64]*rigItem
+	order  []uint64 // items as they were published or replayed in this life
+	lost   int
+	failed int
 }
 
 // rigItem is the oracle's knowledge of one item.
@@ -36,7 +34,10 @@ type rigItem struct {
 	lane  int
 	state itemState
 	seq   uint64
-	found int // blocks, in the present replay
+	loc   uint32 // of the last entry seen
+	found int    // blocks, in the present replay
+
+	covers []*rigItem // of a flush: what was published before it was pushed
 }
 
 type itemState uint8
@@ -55,14 +56,10 @@ var smallGeometry = Geometry{
 const stride = 1000
 
 func newRig(t testing.TB, geo Geometry, set Settings) *rig {
-	r := &rig{t: t, geo: geo, set: set, rng: rand.New(rand.NewPCG(1, 2))}
+	r := &rig{t: t, geo: geo, set: set}
+	r.seed(1)
 	r.items = map[uint64]*rigItem{}
 	r.par = RecoverParams{UUID: uuid{1, 2, 3}, ReplayStart: 1, Generation: 1}
-	r.set.Random = func(p []byte) {
-		for i := range p {
-			p[i] = byte(r.rng.Uint32())
-		}
-	}
 	r.d = newTestDisk(geo.AreaOff + geo.Bytes() + BlockSize)
 	for i := range r.d.now {
 		r.d.now[i] = byte(i * 7)
@@ -169,6 +166,52 @@ func (r *rig) newItem(lane int, kind ItemKind, count uint64, zero ...uint64) *ri
 
 func (r *rig) push(it *rigItem) { r.ring.Lane(it.lane).Push(&it.item) }
 
+// pushFlush pushes a flush of what the lane has published.
+func (r *rig) pushFlush(lane int) {
+	it := &rigItem{lane: lane}
+	it.item = Item{Kind: ItemFlush, Ref: it}
+	for _, o := range r.items {
+		if o.lane == lane && o.state == maybe && o.seq != 0 {
+			it.covers = append(it.covers, o)
+		}
+	}
+	r.push(it)
+}
+
+// certify notes that what was published below the smallest sequence number that is not durable must
+// survive.
+func (r *rig) certify() {
+	for _, it := range r.items {
+		if it.state == maybe && it.seq != 0 && it.seq < r.ring.MinUndurable() {
+			it.state = certain
+		}
+	}
+}
+
+// fork returns a rig that lost power in the state of r, and has not recovered yet.
+func (r *rig) fork(seed uint64, keep func(write, sector, sectors int) bool) *rig {
+	r.certify()
+	f := &rig{t: r.t, geo: r.geo, set: r.set, par: r.par, next: r.next}
+	f.d = r.d.fork()
+	f.d.crash(keep)
+	f.seed(seed)
+	f.items = make(map[uint64]*rigItem, len(r.items))
+	for id, it := range r.items {
+		c := *it
+		f.items[id] = &c
+	}
+	return f
+}
+
+func (r *rig) seed(seed uint64) {
+	r.rng = rand.New(rand.NewPCG(seed, 2))
+	r.set.Random = func(p []byte) {
+		for i := range p {
+			p[i] = byte(r.rng.Uint32())
+		}
+	}
+}
+
 // write pushes a write of count blocks to lane 0 and pumps.
 func (r *rig) write(count uint64) *rigItem {
 	it := r.newItem(0, ItemWrite, count)
@@ -196,7 +239,7 @@ func (r *rig) settle() {
 // restart loses power, keeping what keep says of what is not durable, and starts again.
 func (r *rig) restart(keep func(write, sector, sectors int) bool) {
 	r.t.Helper()
-	r.d = r.d.crash(keep)
+	r.d.crash(keep)
 	r.start()
 }
 
@@ -204,7 +247,7 @@ func keepAll(int, int, int) bool { return true }
 
 func keepNone(int, int, int) bool { return false }
 
-// rigItemOf returns the item that a block number belongs to, and the block's index in it.
+// itemOf returns the item that a block number belongs to, and the block's index in it.
 func (r *rig) itemOf(block uint64) (*rigItem, uint64) {
 	it := r.items[block/stride]
 	if it == nil {
@@ -228,7 +271,7 @@ func (r *rig) check(seq uint64, lane int, block, count uint64, loc uint32, crcs 
 			r.t.Fatalf("item %d: block %d at loc %d is not what was written", it.id, i, loc)
 		}
 	}
-	it.seq = seq
+	it.seq, it.loc = seq, loc
 	return it
 }
 
@@ -245,17 +288,15 @@ func (r *rig) Marked(seq uint64, lane int, kind uint16, body []byte, loc uint32)
 }
 
 func (r *rig) ItemDone(it *Item, err error) {
-	if it.Kind == ItemFlush {
-		for _, o := range r.items {
-			if o.seq != 0 && o.state == maybe && o.lane == it.Ref.(*rigItem).lane {
-				o.state = certain
-			}
-		}
-		return
-	}
 	ri := it.Ref.(*rigItem)
 	if err != nil {
 		r.failed++
+		return
+	}
+	if it.Kind == ItemFlush {
+		for _, o := range ri.covers {
+			o.state = certain
+		}
 		return
 	}
 	if ri.seq != it.Seq {
@@ -321,5 +362,3 @@ func ids(a, b uint64) (s []uint64) {
 	}
 	return s
 }
-
-func (r *rig) String() string { return fmt.Sprintf("%d items, %v", r.next, r.rep) }

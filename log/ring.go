@@ -84,23 +84,19 @@ func (r *Ring) Start(ops *Ops, s Settings, sink Sink) {
 	for i := range r.geo.Lanes {
 		r.lanes = append(r.lanes, newLane(r, i))
 	}
-	for i := range r.ends {
-		if r.ends[i].cut {
-			r.startLane(&r.ends[i], i)
-		}
-	}
+	r.eachFound(r.startLane)
 	r.ends = nil
 }
 
 // startLane gives what recovery left of a lane to the lane, or, if that writes no more, closes it:
 // the cut has to stay until nothing before it is live.
-func (r *Ring) startLane(e *laneEnd, i int) {
+func (r *Ring) startLane(i int, e *laneEnd) {
 	if i < len(r.lanes) {
 		r.lanes[i].resume(e)
 		return
 	}
-	if e.planned != NoSegment {
-		r.release(e.planned)
+	if e.open == NoSegment {
+		return
 	}
 	s := &r.segs[e.open]
 	if e.live == 0 {

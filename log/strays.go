@@ -43,10 +43,10 @@ func (s *survey) search(segment uint32, ends []laneEnd, seen []bool) error {
 		var lane int
 		r.testify(w, loc, &p, func(t witness) bool {
 			lane = t.lane
-			return t.lane < len(ends) && t.seq > ends[t.lane].lastSeq
+			return t.seq > ends[t.lane].lastSeq
 		})
 		r.top = max(r.top, p.seq)
-		if p.live && p.durable > ends[lane].number {
+		if p.durable > ends[lane].lastSeq && p.durable >= r.par.ReplayStart {
 			return r.corrupt(first, "segment header",
 				fmt.Sprintf("one with record %d of lane %d, which was durable",
 					ends[lane].number+1, lane), "none")

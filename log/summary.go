@@ -12,7 +12,7 @@ import "fmt"
 //	16 | pool UUID                                                     |
 //	32 | the segment's nonce                                           |
 //	48 | own location  | records       | bytes         | 0             |
-//	64 | last record number            |
+//	64 | last sequence number          |
 //	   +-------+-------+-------+-------+
 //	72 | records ...
 //
@@ -21,8 +21,7 @@ import "fmt"
 //	 0 | sequence number               | block         | entries       |
 //	16 | bytes         | payload blocks| entries as in the record ...
 //
-// Block is the record's first one, counted from the segment's start. Record numbers are
-// consecutive and end with the last.
+// Block is the record's first one, counted from the segment's start.
 const (
 	summaryMagic      = 0x4d4d55534c424e55 // "UNBLSUMM"
 	summaryVersion    = 1
@@ -40,7 +39,7 @@ type summaryHeader struct {
 	loc     uint32
 	records uint32
 	bytes   uint32
-	last    uint64 // record number
+	last    uint64 // sequence number
 }
 
 // summary collects the records of one segment while they are formed.
@@ -119,7 +118,7 @@ func (h *summaryHeader) decode(p []byte, pool uuid, loc uint32) string {
 	h.records = le.Uint32(p[52:])
 	h.bytes = le.Uint32(p[56:])
 	h.last = le.Uint64(p[64:])
-	if h.pool != pool || h.loc != loc || uint64(h.records) > h.last {
+	if h.pool != pool || h.loc != loc || h.lane >= MaxLanes {
 		return "a summary of another place"
 	}
 	return ""

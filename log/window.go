@@ -16,7 +16,8 @@ type window struct {
 
 func newWindow(d Disk, geo *Geometry, rep *Report) *window {
 	blocks := max(windowBlocks, geo.SummaryBlocks(), 1+maxHeaderBlocks)
-	return &window{d: d, geo: geo, rep: rep, mem: NewBlocks(int(blocks)), ahead: windowBlocks}
+	mem := NewBlocks(int(min(blocks, geo.SegmentBlocks)))
+	return &window{d: d, geo: geo, rep: rep, mem: mem, ahead: windowBlocks}
 }
 
 // blocks returns up to n blocks from location loc on, fewer only at the end of their segment. They
