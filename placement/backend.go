@@ -210,7 +210,9 @@ func (b *backend) OpDone(op *log.Op, err error) {
 }
 
 // replayStart returns the smallest sequence number of which the maps, with what is in memory, do
-// not know everything yet. A restart from a root with this number replays the rest.
+// not know everything yet. A restart from a root with this number replays the rest. It never falls:
+// an open segment that held nothing live may hold something again, but nothing older than what the
+// durable root knows, and the segments below that are free.
 func (p *Pool) replayStart() uint64 {
 	start := min(p.ring.MinUndurable(), p.zeros.minSeq())
 	if p.markDue { // durable, but not yet in the catalogue
@@ -222,7 +224,7 @@ func (p *Pool) replayStart() uint64 {
 			start = min(start, s.FirstSeq)
 		}
 	}
-	return start
+	return max(start, p.root.Replay)
 }
 
 // reclaimable returns how many segments a checkpoint now would free.
