@@ -121,6 +121,9 @@ func TestBlockDeviceMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if err := d.Prepare(); err != nil {
+		t.Fatal(err)
+	}
 	if found, err := Probe(reader{d}, d.Size()); err != nil || len(found) > 0 {
 		t.Errorf("after the wipe: %v, %v", found, err)
 	}
@@ -171,6 +174,9 @@ func TestBlockDevicePartitioned(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if err := d.Prepare(); err != nil {
+		t.Fatal(err)
+	}
 	left := filepath.Join("/sys/class/block", filepath.Base(part))
 	if _, err := os.Stat(left); err == nil {
 		t.Errorf("the kernel still knows %s", left)

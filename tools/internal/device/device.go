@@ -6,8 +6,7 @@
 // start while a killed one's writes are yet to land. The file descriptor is the Device's: whoever
 // borrows it by FD must be done before Close.
 //
-// Nothing here writes to a device except Device.WriteAt, and OpenForInit when it creates a file or
-// was told to wipe what it found.
+// Nothing here writes to a device but Device.WriteAt and Device.Prepare.
 package device
 
 import (
@@ -30,6 +29,8 @@ type Device struct {
 	size    int64  // usable bytes: whole blocks
 	bounce  []byte // aligned memory for callers whose buffers are not
 	created bool   // the file did not exist before
+	init    InitOptions
+	holds   []Signature // what init is to destroy
 }
 
 var _ log.Disk = (*Device)(nil)

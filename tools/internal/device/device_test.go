@@ -179,6 +179,12 @@ func TestInitRefusesData(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	if off, err := d.firstData(); off != 2<<20+5 || err != nil || len(d.Holds()) != 1 {
+		t.Errorf("before Prepare: data at %d, %v", off, err)
+	}
+	if err := d.Prepare(); err != nil {
+		t.Fatal(err)
+	}
 	if off, err := d.firstData(); d.Size() != 3<<20 || off != -1 || err != nil {
 		t.Errorf("after --force: size %d, data at %d, %v", d.Size(), off, err)
 	}
@@ -190,16 +196,18 @@ func TestInitRefusesData(t *testing.T) {
 // TestInitFileSizes holds that blank files of any size become whole blocks, and that their tails
 // count as content.
 func TestInitFileSizes(t *testing.T) {
-	d, err := OpenForInit(writeFile(t, nil, 0), InitOptions{Create: 1 << 20})
-	if err != nil || d.Size() != 1<<20 {
-		t.Fatalf("an empty file: %v", err)
+	for _, x := range []struct{ size, create, want int64 }{{0, 1 << 20, 1 << 20}, {5000, 0, 4096}} {
+		d, err := OpenForInit(writeFile(t, nil, x.size), InitOptions{Create: x.create})
+		if err != nil {
+			t.Fatalf("a blank file of %d bytes: %v", x.size, err)
+		}
+		if err := d.Prepare(); err != nil || d.Size() != x.want {
+			t.Errorf("a blank file of %d bytes: has %d, %v", x.size, d.Size(), err)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
-	defer d.Close()
-	odd, err := OpenForInit(writeFile(t, nil, 5000), InitOptions{})
-	if err != nil || odd.Size() != 4096 {
-		t.Fatalf("a blank file of 5000 bytes: %v", err)
-	}
-	defer odd.Close()
 	tail := writeFile(t, append(make([]byte, 4999), 1), 5000)
 	if _, err := OpenForInit(tail, InitOptions{}); !errors.Is(err, ErrHoldsData) {
 		t.Errorf("a file whose last byte is 1: %v", err)

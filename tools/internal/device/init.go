@@ -20,10 +20,9 @@ type InitOptions struct {
 
 // OpenForInit claims the device or file that is to become part of a pool. Unless opt.Force, it
 // refuses what holds data (ErrHoldsData): a device with a known signature, a file with any byte
-// that is not zero. With it the signatures are wiped. A file that does not exist is created with
-// opt.Create bytes, all reserved unless opt.Sparse. Other errors: ErrNoDevice, ErrPermission,
-// ErrInUse, ErrUnsuitable. On success the device holds nothing that could be taken for something
-// else, and nothing is durable yet.
+// that is not zero. A file that does not exist is created with opt.Create bytes, all reserved
+// unless opt.Sparse. What exists is not changed before Prepare. Other errors: ErrNoDevice,
+// ErrPermission, ErrInUse, ErrUnsuitable, ErrNoSpace.
 func OpenForInit(path string, opt InitOptions) (*Device, error) {
 	return machine.openForInit(path, opt)
 }
@@ -49,7 +48,11 @@ func (h host) openForInit(path string, opt InitOptions) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.prepare(opt); err != nil {
+	d.init = opt
+	if d.holds, err = d.contents(); err == nil && len(d.holds) > 0 && !opt.Force {
+		err = &DataError{Path: path, Found: d.holds}
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -113,28 +116,28 @@ func (h host) create(path string, opt InitOptions) (*Device, error) {
 	return d, nil
 }
 
-// prepare refuses or wipes what the device holds, and gives a file its size.
-func (d *Device) prepare(opt InitOptions) error {
-	found, err := d.contents()
-	if err != nil {
-		return err
+// Holds lists what OpenForInit found on the device and was told to destroy.
+func (d *Device) Holds() []Signature { return d.holds }
+
+// Prepare destroys what the device holds and gives a file its size. Afterwards the device has
+// nothing that could be taken for something else; nothing is durable yet.
+func (d *Device) Prepare() error {
+	switch {
+	case d.created:
+		return nil
+	case d.info.Kind == BlockDevice:
+		return d.wipe(d.holds)
 	}
-	if len(found) > 0 && !opt.Force {
-		return &DataError{Path: d.info.Path, Found: found}
-	}
-	if d.info.Kind == BlockDevice {
-		return d.wipe(found)
-	}
-	size := opt.Create
+	size := d.init.Create
 	if size == 0 {
 		size = d.size
 	}
-	if len(found) > 0 {
+	if len(d.holds) > 0 {
 		if err := unix.Ftruncate(d.fd, 0); err != nil {
 			return fmt.Errorf("%s: truncate: %w", d.info.Path, err)
 		}
 	}
-	return d.resize(size, opt.Sparse)
+	return d.resize(size, d.init.Sparse)
 }
 
 // contents lists what the device holds: signatures, and of a file any data at all.

@@ -36,6 +36,9 @@ func format(t *testing.T, paths ...string) []string {
 			t.Fatal(err)
 		}
 		defer d.Close()
+		if err := d.Prepare(); err != nil {
+			t.Fatal(err)
+		}
 		disks[i] = d
 	}
 	formatted++

@@ -27,6 +27,9 @@ func (d *Duration) Set(s string) error {
 	return nil
 }
 
+// Std returns the span as the standard library has it.
+func (d *Duration) Std() time.Duration { return time.Duration(*d) }
+
 // Type names the value in usage texts.
 func (d *Duration) Type() string { return "DURATION" }
 

@@ -1,7 +1,6 @@
 package units
 
 import (
-	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -40,8 +39,8 @@ func (t *Table) Row(cells ...string) {
 	t.rows = append(t.rows, row)
 }
 
-// WriteTo prints the table, without trailing blanks.
-func (t *Table) WriteTo(w io.Writer) (int64, error) {
+// String returns the table, without trailing blanks.
+func (t *Table) String() string {
 	width := make([]int, len(t.right))
 	for _, row := range t.rows {
 		for i, c := range row {
@@ -64,8 +63,7 @@ func (t *Table) WriteTo(w io.Writer) (int64, error) {
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
-	n, err := io.WriteString(w, b.String())
-	return int64(n), err
+	return b.String()
 }
 
 // Printable returns s with control and other unprintable characters replaced by '?'.

@@ -2,7 +2,6 @@ package units
 
 import (
 	"errors"
-	"strings"
 	"testing"
 	"time"
 )
@@ -98,16 +97,19 @@ func TestTable(t *testing.T) {
 	tab.Row("web1", "20 GiB", "attached")
 	tab.Row("database\x1b[2J", "1 TiB")
 	tab.Row("é")
-	var b strings.Builder
-	if _, err := tab.WriteTo(&b); err != nil {
-		t.Fatal(err)
-	}
 	want := "" +
 		"NAME            SIZE  STATE\n" +
 		"web1          20 GiB  attached\n" +
 		"database?[2J   1 TiB\n" +
 		"é\n"
-	if b.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	if tab.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", tab, want)
+	}
+}
+
+func TestFormatUUID(t *testing.T) {
+	got := FormatUUID([16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255})
+	if got != "00010203-0405-0607-0809-0a0b0c0d0eff" {
+		t.Errorf("got %s", got)
 	}
 }
