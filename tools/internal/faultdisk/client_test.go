@@ -38,7 +38,7 @@ func mem(name string, size int64) DiskConfig { return DiskConfig{Name: name, Siz
 // greet connects through a real socket pair and reads the greeting.
 func greet(t *testing.T, s *Server, flags uint32) *client {
 	t.Helper()
-	near, far := socketPair(t)
+	near, far := connPair(t)
 	s.Serve(far)
 	c := &client{t: t, nc: near}
 	if got := string(c.get(16)); got != "NBDMAGICIHAVEOPT" {
@@ -51,7 +51,7 @@ func greet(t *testing.T, s *Server, flags uint32) *client {
 	return c
 }
 
-func socketPair(t *testing.T) (near, far net.Conn) {
+func connPair(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

@@ -14,12 +14,12 @@ const delayedMax = 256
 type conn struct {
 	srv  *Server
 	nc   io.ReadWriteCloser
-	gone chan struct{} // Server.gone when the connection was made: tells the times between cuts apart
+	gone chan struct{} // Server.gone when the connection was made: which time between two cuts
 
 	br    *bufio.Reader
 	wmu   sync.Mutex // guards bw
 	bw    *bufio.Writer
-	disk  *disk         // after the negotiation
+	disk  *disk         // after the negotiation, or from the start without one
 	slots chan struct{} // one element per delayed request
 	buf   []byte        // payload of the request being handled
 }
@@ -50,8 +50,10 @@ func (c *conn) flush() error {
 
 // serve negotiates and handles requests until the client leaves, breaks the protocol or is cut off.
 func (c *conn) serve() error {
-	if err := c.negotiate(); err != nil {
-		return err
+	if c.disk == nil {
+		if err := c.negotiate(); err != nil {
+			return err
+		}
 	}
 	for c.disk != nil {
 		h, err := readHeader(c.br)

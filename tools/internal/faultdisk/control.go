@@ -21,6 +21,8 @@ const lineMax = 64 << 10
 //	{"verb":"fail","fault":{"disk":"d0","op":"write","nth":3}}
 //	{"verb":"delay","disk":"d0","op":"write","delay":"5ms"}
 //	{"verb":"heal"}                              as Server.Heal
+//	{"verb":"attach","disk":"d0","device":"/dev/nbd0"}
+//	{"verb":"detach","device":"/dev/nbd0"}
 type command struct {
 	Verb  string `json:"verb"`
 	Seed  uint64 `json:"seed,omitempty"`
@@ -29,6 +31,8 @@ type command struct {
 	Disk  string `json:"disk,omitempty"`
 	Op    Op     `json:"op,omitempty"`
 	Delay string `json:"delay,omitempty"` // as time.ParseDuration takes it
+
+	Device string `json:"device,omitempty"`
 }
 
 // answer is the one line that answers a command.
@@ -121,6 +125,10 @@ func (s *Server) command(line []byte) (answer, error) {
 	case "heal":
 		s.Heal()
 		return answer{}, nil
+	case "attach":
+		return answer{}, s.Attach(c.Disk, c.Device)
+	case "detach":
+		return answer{}, s.Detach(c.Device)
 	}
 	return answer{}, fmt.Errorf("unknown verb %q", c.Verb)
 }

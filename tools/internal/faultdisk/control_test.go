@@ -108,7 +108,8 @@ func TestCloseEndsControlConnections(t *testing.T) {
 func TestNamesRoundTrip(t *testing.T) {
 	for op := Read; op < opCount; op++ {
 		var got Op
-		if text, err := op.MarshalText(); err != nil || got.UnmarshalText(text) != nil || got != op {
+		text, err := op.MarshalText()
+		if err != nil || got.UnmarshalText(text) != nil || got != op {
 			t.Errorf("operation %s: %s, %v", op, got, err)
 		}
 	}
@@ -144,7 +145,8 @@ func TestParseDisk(t *testing.T) {
 		}
 	}
 	for _, arg := range []string{
-		"", "d0", "d0:", "d0:x", "d0:1G,", "d0:1G,sector=1", "d0:1G,file", "d0:1G,file=", "d0:1G,fast",
+		"", "d0", "d0:", "d0:x", "d0:1G,", "d0:1G,sector=1", "d0:1G,file", "d0:1G,file=",
+		"d0:1G,fast",
 		":1G", "d0:-4096", "d0:9999999999G", "d0:1000", "d0:1G,lying=yes", "d0:K",
 	} {
 		if c, err := ParseDisk(arg); err == nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// step is one request of a small history over two sectors: of one page, or where a sector is a page,
-// of two.
+// step is one request of a small history over two sectors: of one page, or where a sector is a
+// page, of two.
 type step struct {
 	what    string
 	cmd     uint16
@@ -162,7 +162,7 @@ func TestOffRefusesUntilOn(t *testing.T) {
 	if _, err := s.Off(1, None); err != nil {
 		t.Fatal(err)
 	}
-	near, far := socketPair(t)
+	near, far := connPair(t)
 	s.Serve(far)
 	if c := (&client{t: t, nc: near}); !c.closed() {
 		t.Fatal("a connection is accepted while the power is off")

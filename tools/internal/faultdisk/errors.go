@@ -16,6 +16,9 @@ var (
 	// ErrClosed is returned by calls on a server after its Close.
 	ErrClosed = errors.New("server is closed")
 
+	// ErrOff is returned by Attach between Off and On.
+	ErrOff = errors.New("power is off")
+
 	// ErrProtocol is in the error that ends a connection whose client broke the protocol.
 	ErrProtocol = errors.New("protocol error")
 

@@ -71,7 +71,8 @@ func FuzzServe(f *testing.F) {
 // FuzzControl gives arbitrary lines to the control protocol.
 func FuzzControl(f *testing.F) {
 	for _, line := range []string{
-		`{"verb":"cut","seed":7,"mode":"random"}`, `{"verb":"off"}`, `{"verb":"on"}`, `{"verb":"stats"}`,
+		`{"verb":"cut","seed":7,"mode":"random"}`, `{"verb":"off"}`, `{"verb":"on"}`,
+		`{"verb":"stats"}`,
 		`{"verb":"fail","fault":{"disk":"d0","op":"write","nth":3,"count":-1,"torn":true}}`,
 		`{"verb":"delay","disk":"d0","op":"write","delay":"5ms"}`, `{"verb":"heal"}`, `{`,
 	} {

@@ -60,7 +60,8 @@ func TestListInfoAndAbort(t *testing.T) {
 	c.option(3, nil)
 	for _, want := range []string{"first", "second"} {
 		kind, data := c.optionReply(3)
-		if kind != 2 || int(binary.BigEndian.Uint32(data)) != len(want) || string(data[4:]) != want {
+		length := int(binary.BigEndian.Uint32(data))
+		if kind != 2 || length != len(want) || string(data[4:]) != want {
 			t.Fatalf("list: kind %d, data %q, want %q", kind, data, want)
 		}
 	}
@@ -125,7 +126,7 @@ func TestBrokenNegotiationEndsTheConnection(t *testing.T) {
 		"write over 32 MiB":     request + "\x01" + zeros16 + "\x10\x00\x00\x00",
 		"orderly disconnection": request + "\x02" + zeros16 + "\x00\x00\x00\x00",
 	} {
-		near, far := socketPair(t)
+		near, far := connPair(t)
 		s.Serve(far)
 		go near.Write([]byte(bytes)) // the server may close before it has read all
 		c := &client{t: t, nc: near}

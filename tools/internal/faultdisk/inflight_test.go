@@ -83,7 +83,7 @@ func TestWritesInFlightAreTornPerSector(t *testing.T) {
 		}
 		for i := range old {
 			if old[i] == 0 || fresh[i] == 0 {
-				t.Errorf("flags %d, sector %d: old %d times, new %d times", fua, i, old[i], fresh[i])
+				t.Errorf("flags %d, sector %d: old %d, new %d times", fua, i, old[i], fresh[i])
 			}
 		}
 	}

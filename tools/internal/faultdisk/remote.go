@@ -33,7 +33,8 @@ func (r *Remote) Do(line []byte) ([]byte, error) {
 		return nil, err
 	}
 	if !r.lines.Scan() {
-		return nil, fmt.Errorf("control socket closed: %w", errors.Join(r.lines.Err(), net.ErrClosed))
+		err := errors.Join(r.lines.Err(), net.ErrClosed)
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return r.lines.Bytes(), nil
 }
@@ -104,6 +105,18 @@ func (r *Remote) Delay(disk string, op Op, d time.Duration) error {
 // Heal is Server.Heal.
 func (r *Remote) Heal() error {
 	_, err := r.do(command{Verb: "heal"})
+	return err
+}
+
+// Attach is Server.Attach, by the other process.
+func (r *Remote) Attach(disk, device string) error {
+	_, err := r.do(command{Verb: "attach", Disk: disk, Device: device})
+	return err
+}
+
+// Detach is Server.Detach.
+func (r *Remote) Detach(device string) error {
+	_, err := r.do(command{Verb: "detach", Device: device})
 	return err
 }
 

@@ -38,6 +38,7 @@ type Server struct {
 	closed    bool
 	err       error // the first one
 	listeners []io.Closer
+	attached  map[string]*attachment // by block device
 }
 
 // New returns a server of the given disks. Nothing listens yet.
@@ -46,6 +47,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.MemoryLimit = memoryDefault
 	}
 	s := &Server{conns: make(map[*conn]struct{}), gone: make(chan struct{})}
+	s.attached = make(map[string]*attachment)
 	s.arena.limit = cfg.MemoryLimit
 	for _, dc := range cfg.Disks {
 		if s.disk(dc.Name) != nil {
@@ -110,11 +112,23 @@ func (s *Server) listen(network, address string) (net.Listener, error) {
 func (s *Server) Serve(nc io.ReadWriteCloser) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.off || len(s.conns) >= connsMax {
+	if s.serve(nc, nil) != nil {
 		nc.Close()
-		return
+	}
+}
+
+// serve starts a connection, with a disk as if it had been negotiated.
+func (s *Server) serve(nc io.ReadWriteCloser, d *disk) error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.off:
+		return ErrOff
+	case len(s.conns) >= connsMax:
+		return fmt.Errorf("%d connections are open already", len(s.conns))
 	}
 	c := newConn(s, nc)
+	c.disk = d
 	s.conns[c] = struct{}{}
 	s.wg.Go(func() {
 		c.serve() // its error concerns the client alone, who sees the end of the connection
@@ -123,6 +137,7 @@ func (s *Server) Serve(nc io.ReadWriteCloser) {
 		defer s.mu.Unlock()
 		delete(s.conns, c)
 	})
+	return nil
 }
 
 // ReadAt fills p from a disk as a client's READ would, without a connection.
@@ -134,7 +149,7 @@ func (s *Server) ReadAt(disk string, p []byte, off int64) error {
 		return fmt.Errorf("%w: %q", ErrNoDisk, disk)
 	}
 	if off < 0 || int64(len(p)) > d.cfg.Size-off {
-		return fmt.Errorf("disk %s: read of %d bytes at offset %d: beyond the end", disk, len(p), off)
+		return fmt.Errorf("disk %s: read of %d bytes at %d: beyond the end", disk, len(p), off)
 	}
 	return d.read(p, off)
 }

@@ -80,7 +80,8 @@ func TestReadAt(t *testing.T) {
 	if err := s.ReadAt("d0", p, 3072); err != nil {
 		t.Error(err)
 	}
-	if s.ReadAt("d0", p, 3584) == nil || s.ReadAt("d0", p, -1) == nil || s.ReadAt("x", p, 0) == nil {
+	past, before := s.ReadAt("d0", p, 3584), s.ReadAt("d0", p, -1)
+	if past == nil || before == nil || s.ReadAt("x", p, 0) == nil {
 		t.Error("a read outside of any disk succeeds")
 	}
 }

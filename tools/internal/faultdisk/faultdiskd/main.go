@@ -1,7 +1,7 @@
 // Command faultdiskd runs a faultdisk server as a process of its own, for tests whose disks must
 // outlive the program under test, and for use inside a virtual machine with nbd-client.
 //
-//	faultdiskd --disk d0:1G --disk d1:8G,file=/x/d1,sector=4096 --listen unix:/x/nbd --control /x/ctl
+//	faultdiskd --disk d0:1G --disk d1:8G,file=/x/d1 --listen unix:/x/nbd --control /x/ctl
 //	faultdiskd ctl /x/ctl '{"verb":"cut","seed":7,"mode":"random"}'
 //
 // The first form prints "ready" once its sockets accept connections, and ends on SIGTERM or SIGINT:

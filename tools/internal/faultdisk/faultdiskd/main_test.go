@@ -80,7 +80,8 @@ func TestUsageErrors(t *testing.T) {
 		"--disk d0:1M --listen unix:/nonexistent/x", "--disk d0:1M --control /nonexistent/x",
 	} {
 		cmd := command(t, strings.Fields(args)...)
-		if out, err := cmd.CombinedOutput(); err == nil || !strings.HasPrefix(string(out), "faultdiskd: ") {
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), "faultdiskd: ") {
 			t.Errorf("%q: %v, %s", args, err, out)
 		}
 	}
