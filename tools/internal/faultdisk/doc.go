@@ -18,8 +18,8 @@
 //     durable.
 //   - A write in flight whose client goes away without a cut still lands when its delay is over.
 //   - An injected write error stores nothing, or (Fault.Torn) some of the sectors. An injected
-//     flush error leaves the cache as it was, or (Fault.Lose) breaks it: reads still return what was
-//     in the cache, but no later FLUSH makes it durable, though it reports success.
+//     flush error leaves the cache as it was, or (Fault.Lose) breaks it: reads still return what
+//     was in the cache, but no later FLUSH makes it durable, though it reports success.
 //
 // All disks of a Server are under one lock, so a cut of two disks is one instant: if a write to one
 // was acknowledged before a write to the other was sent, no cut shows the second as durable but the
