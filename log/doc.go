@@ -23,8 +23,8 @@
 // a chain: each header names the lane's last segment with records and where that validly ends.
 //
 // Sequence numbers are the pool's, given when a record is formed. A checkpoint of the pool says
-// from which sequence number on it needs the log: the replay start. A segment is free when all its
-// records are below it.
+// from which sequence number on it needs the log: the replay start, which never falls. A segment is
+// free when all its records are below it.
 //
 // # What is relied on
 //

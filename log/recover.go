@@ -8,7 +8,7 @@ import (
 // RecoverParams is what the pool's root and label say.
 type RecoverParams struct {
 	UUID        [16]byte
-	ReplayStart uint64 // smallest sequence number that is not in the map; at least 1
+	ReplayStart uint64 // what is below it is in the map; at least 1, and never falls
 	Generation  uint64 // of the root
 }
 
