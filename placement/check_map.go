@@ -87,7 +87,7 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 		used := c.label.CapacityBlocks - c.root.FreeBlocks
 		c.opt.Progress(int64(c.rep.Blocks), int64(used))
 	}
-	if !c.opt.Data {
+	if !c.opt.Data || n.gone() { // what the log had of a deleted volume is not replayed
 		return
 	}
 	if _, dirty := c.p.index.get(n.rec.ID, at); dirty || c.p.zeros.covers(n.rec.ID, at) {
