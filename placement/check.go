@@ -12,6 +12,8 @@ type CheckOptions struct {
 	Data     bool // read every block of data and verify its checksum
 	Repair   bool // write the good copy of a structure over the bad one
 	Progress func(done, total int64)
+
+	entries int // of the index into which the log is replayed; 0: checkEntries
 }
 
 // CheckReport is what Check found.
@@ -201,9 +203,10 @@ const checkEntries = 1 << 24
 // replayLog brings what the log holds into an index, so that blocks whose newer content is there
 // are known, and verifies the content.
 func (c *checker) replayLog() error {
+	setDefault(&c.opt.entries, checkEntries)
 	opt := Options{
-		IndexEntries: checkEntries, Frames: minFrames, BatchBlocks: 1,
-		Extents: checkEntries / 16, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
+		IndexEntries: c.opt.entries, Frames: minFrames, BatchBlocks: 1,
+		Extents: c.opt.entries / 16, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
 		Lanes: 1,
 	}
 	if err := opt.complete(); err != nil {

@@ -334,7 +334,9 @@ func (s *sim) submit(slot *simSlot, st *simStep) {
 		}
 		q.op = v.submit(st.kind, q.Off, q.Len, fillZero, nil, q.FUA)
 	}
-	s.cover.ops++
+	if s.reader == nil {
+		s.cover.ops++
+	}
 	s.trace("%d: submit %s %d+%d tag %d op %v", s.w.Now(), q.Kind, q.Off, q.Len, q.Tag, q.opID())
 	s.p.Submit(&q.Request)
 }

@@ -61,7 +61,7 @@ func (v *simVolume) verified() error {
 			continue
 		}
 		for _, y := range v.unsure {
-			if y.acked && y.hidden && y.before(x) {
+			if y.acked && y.hidden && y.before(x) && y.crash == x.crash {
 				err = fmt.Errorf("%s: after the crash %v is there, but %v is not", v.name, x, y)
 			}
 		}

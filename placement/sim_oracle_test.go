@@ -32,6 +32,7 @@ type simOp struct {
 	first, n uint32 // sectors that it changes
 	submit   uint64 // when, by the oracle's clock of events
 	end      uint64 // answered, or lost in a crash; 0: under way
+	crash    uint64 // when the crash came that made it uncertain
 
 	acked, durable, maybe bool
 	shown, hidden         bool // after a crash: a sector was seen with it, or with what it replaced
@@ -215,7 +216,7 @@ func (v *simVolume) crash(power bool) {
 		if !op.acked {
 			op.end = now
 		}
-		op.maybe = true
+		op.maybe, op.crash = true, now
 		v.unsure = append(v.unsure, op)
 	}
 	v.open, v.reads = rest, v.reads[:0]

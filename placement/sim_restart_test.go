@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -54,7 +53,13 @@ func (s *sim) begin(st *simStep, power bool) error {
 	if err := s.reopen(st); err != nil {
 		return err
 	}
-	if st != nil && st.verify && !s.w.Off() {
+	if st == nil || s.w.Off() {
+		return nil
+	}
+	if st.do == stepShutdown && !s.p.root.Clean {
+		return fmt.Errorf("step %d: the last root does not say that the pool was shut down", s.at)
+	}
+	if st.verify {
 		s.verify(nil)
 	}
 	return nil
@@ -191,7 +196,7 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 // check runs the offline check over a pool that is at rest.
 func (s *sim) check(data bool) error {
 	s.cover.checks++
-	rep, err := Check(s.d, CheckOptions{Data: data})
+	rep, err := Check(s.d, CheckOptions{Data: data, entries: 1 << 16})
 	if s.w.Off() {
 		return nil
 	}
@@ -231,9 +236,6 @@ func (s *sim) finalCheck() error {
 		if s.err != nil {
 			return s.err
 		}
-	}
-	if !s.p.root.Clean {
-		return errors.New("the last root does not say that the pool was shut down")
 	}
 	if err := s.noMismatch(); err != nil {
 		return err
