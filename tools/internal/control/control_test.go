@@ -277,6 +277,7 @@ func TestErrorOf(t *testing.T) {
 		{placement.ErrReadOnly, 5},
 		{&placement.CorruptError{Dev: log.Fast}, 5},
 		{placement.ErrTruncated, 5},
+		{placement.ErrMissingDevice, 5},
 		{placement.ErrVersion, 6},
 		{ublk.ErrNoDriver, 6},
 		{&ublk.UnsupportedError{Name: "x", Since: "6.16"}, 6},
@@ -292,7 +293,7 @@ func TestErrorOf(t *testing.T) {
 				x.exit)
 		}
 	}
-	if e := ErrorOf(errors.New("a\x1b[2J\nb")); e.Message != "a?[2J?b" {
+	if e := ErrorOf(errors.New("a\x1b[2J\nb")); e.Message != "a?[2J; b" {
 		t.Errorf("message %q", e.Message)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"unblend/placement"
 	"unblend/tools/internal/device"
@@ -120,6 +121,7 @@ var sentinels = []struct {
 	{placement.ErrTruncated, CodeDamaged},
 	{placement.ErrStale, CodeDamaged},
 	{placement.ErrNoRoot, CodeDamaged},
+	{placement.ErrMissingDevice, CodeDegraded},
 	{device.ErrInUse, CodeInUse},
 	{device.ErrHoldsData, CodeHoldsData},
 	{device.ErrSameRange, CodeBadRequest},
@@ -140,7 +142,9 @@ func ErrorOf(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	e = &Error{Code: CodeFailed, Message: units.Printable(err.Error()), Err: err}
+	// Joined errors come as lines; an Error is one line.
+	message := strings.ReplaceAll(err.Error(), "\n", "; ")
+	e = &Error{Code: CodeFailed, Message: units.Printable(message), Err: err}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
 			e.Code = s.code

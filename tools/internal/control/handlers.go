@@ -15,10 +15,12 @@ func answer[R any, P interface {
 ) func(*Server, http.ResponseWriter, *http.Request) error {
 	return func(s *Server, w http.ResponseWriter, r *http.Request) error {
 		var req R
-		if err := decodeRequest(r.Body, P(&req)); err != nil {
-			return err
+		var doc any
+		err := decodeRequest(r.Body, P(&req))
+		if err == nil {
+			doc, err = do(r.Context(), s.backend, req, schema)
+			s.note(r, P(&req).subject(), err)
 		}
-		doc, err := do(r.Context(), s.backend, req, schema)
 		if err != nil {
 			return err
 		}

@@ -50,8 +50,18 @@ type ShutdownRequest struct {
 	Force  bool   `json:"force,omitempty" doc:"even if volumes are open; their users wait"`
 }
 
-// request is what every request type has: validate checks what can be checked without the pool.
-type request interface{ validate() error }
+// request is what every request type has.
+type request interface {
+	validate() error // checks what can be checked without the pool
+	subject() string // the volume that it is about, for the log
+}
+
+func (r *CreateRequest) subject() string     { return r.Name }
+func (r *RemoveRequest) subject() string     { return r.Name }
+func (r *AttachRequest) subject() string     { return r.Name }
+func (r *DetachRequest) subject() string     { return r.Name }
+func (r *CheckpointRequest) subject() string { return "" }
+func (r *ShutdownRequest) subject() string   { return "" }
 
 func (r *CreateRequest) validate() error {
 	if err := checkSchema(r.Schema, SchemaCreateRequest); err != nil {

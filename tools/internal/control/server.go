@@ -81,20 +81,19 @@ type verb struct {
 	method, path string
 	audience     audience
 	limit        time.Duration // how long the backend may take
-	changes      bool          // worth a line in the log
 	serve        func(s *Server, w http.ResponseWriter, r *http.Request) error
 }
 
 var verbs = []verb{
-	{http.MethodGet, "version", members, 5 * time.Second, false, (*Server).getVersion},
-	{http.MethodGet, "status", members, 15 * time.Second, false, (*Server).getStatus},
-	{http.MethodGet, "list", members, time.Minute, false, (*Server).getList},
-	{http.MethodPost, "create", members, time.Minute, true, answer(SchemaVolume, createVolume)},
-	{http.MethodPost, "rm", members, time.Minute, true, answer(SchemaDone, removeVolume)},
-	{http.MethodPost, "attach", members, time.Minute, true, answer(SchemaVolume, attachVolume)},
-	{http.MethodPost, "detach", members, time.Minute, true, answer(SchemaVolume, detachVolume)},
-	{http.MethodPost, "checkpoint", members, longest, true, answer(SchemaDone, checkpoint)},
-	{http.MethodPost, "shutdown", owners, longest, true, answer(SchemaDone, shutdown)},
+	{http.MethodGet, "version", members, 5 * time.Second, (*Server).getVersion},
+	{http.MethodGet, "status", members, 15 * time.Second, (*Server).getStatus},
+	{http.MethodGet, "list", members, time.Minute, (*Server).getList},
+	{http.MethodPost, "create", members, time.Minute, answer(SchemaVolume, createVolume)},
+	{http.MethodPost, "rm", members, time.Minute, answer(SchemaDone, removeVolume)},
+	{http.MethodPost, "attach", members, time.Minute, answer(SchemaVolume, attachVolume)},
+	{http.MethodPost, "detach", members, time.Minute, answer(SchemaVolume, detachVolume)},
+	{http.MethodPost, "checkpoint", members, longest, answer(SchemaDone, checkpoint)},
+	{http.MethodPost, "shutdown", owners, longest, answer(SchemaDone, shutdown)},
 }
 
 func (s *Server) routes() http.Handler {
@@ -131,13 +130,23 @@ func (s *Server) handle(v verb, w http.ResponseWriter, r *http.Request) {
 		time.Now().Add(v.limit + writeTime)); err != nil {
 		s.log.Warn("control connection without deadline", "err", err)
 	}
-	err := v.serve(s, w, r.WithContext(ctx))
-	if err != nil {
+	if err := v.serve(s, w, r.WithContext(ctx)); err != nil {
 		writeError(w, err)
 	}
-	if v.changes {
-		s.log.Info("control request", "verb", v.path, "uid", peer.UID, "pid", peer.PID, "err", err)
+}
+
+// note logs a request that changes something, with who sent it.
+func (s *Server) note(r *http.Request, subject string, err error) {
+	peer, _ := PeerOf(r.Context())
+	attrs := []any{"path", r.URL.Path, "uid", peer.UID, "pid", peer.PID}
+	if subject != "" {
+		attrs = append(attrs, "volume", subject)
 	}
+	if err != nil {
+		s.log.Warn("control request failed", append(attrs, "err", err)...)
+		return
+	}
+	s.log.Info("control request", attrs...)
 }
 
 func (s *Server) getVersion(w http.ResponseWriter, _ *http.Request) error {
@@ -154,9 +163,10 @@ func (s *Server) getStatus(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	st.Schema = SchemaStatus
-	if st.Warnings == nil {
-		st.Warnings = []Warning{}
-	}
+	// Lists that are empty are lists.
+	st.Warnings = append([]Warning{}, st.Warnings...)
+	st.Devices = append([]DeviceStatus{}, st.Devices...)
+	st.Regions = append([]Region{}, st.Regions...)
 	writeJSON(w, http.StatusOK, st)
 	return nil
 }

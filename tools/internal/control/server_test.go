@@ -23,7 +23,8 @@ func TestVerbs(t *testing.T) {
 	b, log := newFake(), &bytes.Buffer{}
 	t.Cleanup(func() { // after the server has ended
 		for _, verb := range []string{"create", "rm", "shutdown"} {
-			if !strings.Contains(log.String(), fmt.Sprintf("verb=%s uid=%d", verb, os.Getuid())) {
+			want := fmt.Sprintf("path=/v1/%s uid=%d", verb, os.Getuid())
+			if !strings.Contains(log.String(), want) {
 				t.Errorf("%s is not in the log:\n%s", verb, log)
 			}
 		}

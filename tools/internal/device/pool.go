@@ -13,6 +13,7 @@ import (
 
 	"unblend/log"
 	"unblend/placement"
+	"unblend/tools/internal/units"
 )
 
 // Pool is the devices of one pool, claimed. On a pool of one device both entries are the same; with
@@ -194,7 +195,7 @@ func (h host) find(p *Pool, missing log.Dev, opt PoolOptions) error {
 		return nil
 	}
 	return fmt.Errorf("pool %s: the %s device is not among this machine's block devices: %w",
-		p.Label.Pool, missing, placement.ErrMissingDevice)
+		units.FormatUUID(p.Label.Pool), missing, placement.ErrMissingDevice)
 }
 
 // blockDevices lists the machine's block devices that could belong to a pool. Guests' disks could

@@ -73,70 +73,72 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// TestEachLack takes one thing after the other away and wants exactly that named, with what mends
-// it.
+// lacks are machines on which one thing is missing, and what is to be said of it.
+var lacks = []struct {
+	name, state, fix string
+	spoil            func(t *testing.T, h *Host)
+}{
+	{"user", "warn", "sudo", func(t *testing.T, h *Host) { h.UID = 1000 }},
+	{"kernel", "fix", "6.12", func(t *testing.T, h *Host) { h.Release = "6.1.0-25-amd64" }},
+	{"kernel", "fix", "6.12", func(t *testing.T, h *Host) { h.Release = "5.15.0" }},
+	{"kernel", "warn", "6.12", func(t *testing.T, h *Host) { h.Release = "odd" }},
+	{"io_uring", "fix", "sysctl", func(t *testing.T, h *Host) {
+		put(t, *h, "/proc/sys/kernel/io_uring_disabled", "2\n")
+	}},
+	{"io_uring", "fix", "seccomp", func(t *testing.T, h *Host) {
+		h.Rings = func() error { return unix.EPERM }
+	}},
+	{"io_uring", "fix", "CONFIG", func(t *testing.T, h *Host) {
+		h.Rings = func() error { return unix.ENOSYS }
+	}},
+	{"ublk-control", "fix", "mknod", func(t *testing.T, h *Host) { remove(t, *h, "/dev/ublk-control") }},
+	{"ublk-features", "fix", "newer", func(t *testing.T, h *Host) {
+		h.Features = func() (ublk.Features, error) { return ublk.UserRecovery, nil }
+	}},
+	{"ublk-features", "fix", "dmesg", func(t *testing.T, h *Host) {
+		h.Features = func() (ublk.Features, error) { return 0, ublk.ErrTimeout }
+	}},
+	{"cpus", "warn", "2 CPUs", func(t *testing.T, h *Host) { h.CPUs = 1 }},
+	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) { remove(t, *h, "/etc/udev/rules.d") }},
+	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) {
+		put(t, *h, "/etc/udev/rules.d/59-x.rules",
+			`# KERNEL=="ublkb*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"`)
+	}},
+	{"lvm-filter", "fix", "global_filter", func(t *testing.T, h *Host) {
+		remove(t, *h, "/etc/lvm/lvmlocal.conf")
+	}},
+	{"lvm-filter", "fix", "global_filter", func(t *testing.T, h *Host) {
+		put(t, *h, "/etc/lvm/lvmlocal.conf", `# global_filter = [ "r|/dev/ublkb.*|" ]`)
+	}},
+	{"trace-btf", "warn", "CONFIG_DEBUG_INFO_BTF", func(t *testing.T, h *Host) {
+		h.Tracing = func() []bpf.Feature {
+			return []bpf.Feature{{Name: "btf", Need: "offsets", Err: bpf.ErrUnsupported}}
+		}
+	}},
+	{"trace-btf", "warn", "CAP_BPF", func(t *testing.T, h *Host) {
+		h.Tracing = func() []bpf.Feature {
+			return []bpf.Feature{{Name: "btf", Need: "offsets", Err: bpf.ErrPermission}}
+		}
+	}},
+	{"backing /dev/sdb", "fix", "name a", func(t *testing.T, h *Host) {
+		h.Inspect = func(string) (r device.Report, err error) { return r, device.ErrNoDevice }
+	}},
+	{"backing /dev/sdb", "warn", "another", func(t *testing.T, h *Host) {
+		h.Inspect = inspecting(device.Report{Users: []string{"mounted on /srv"}})
+	}},
+	{"backing /dev/sdb", "warn", "--force", func(t *testing.T, h *Host) {
+		h.Inspect = inspecting(device.Report{Holds: []device.Signature{{Name: "an xfs"}}})
+	}},
+	{"backing /dev/sdb", "fix", "setrw", func(t *testing.T, h *Host) {
+		h.Inspect = inspecting(device.Report{Info: device.Info{ReadOnly: true}})
+	}},
+}
+
+// TestEachLack wants exactly what is missing named, with what mends it.
 func TestEachLack(t *testing.T) {
-	for _, x := range []struct {
-		name, state, fix string
-		spoil            func(h *Host)
-	}{
-		{"user", "warn", "sudo", func(h *Host) { h.UID = 1000 }},
-		{"kernel", "fix", "6.12", func(h *Host) { h.Release = "6.1.0-25-amd64" }},
-		{"kernel", "fix", "6.12", func(h *Host) { h.Release = "5.15.0" }},
-		{"kernel", "warn", "6.12", func(h *Host) { h.Release = "odd" }},
-		{"io_uring", "fix", "sysctl", func(h *Host) {
-			put(t, *h, "/proc/sys/kernel/io_uring_disabled", "2\n")
-		}},
-		{"io_uring", "fix", "seccomp", func(h *Host) {
-			h.Rings = func() error { return unix.EPERM }
-		}},
-		{"io_uring", "fix", "CONFIG", func(h *Host) {
-			h.Rings = func() error { return unix.ENOSYS }
-		}},
-		{"ublk-control", "fix", "mknod", func(h *Host) { remove(t, *h, "/dev/ublk-control") }},
-		{"ublk-features", "fix", "newer", func(h *Host) {
-			h.Features = func() (ublk.Features, error) { return ublk.UserRecovery, nil }
-		}},
-		{"ublk-features", "fix", "dmesg", func(h *Host) {
-			h.Features = func() (ublk.Features, error) { return 0, ublk.ErrTimeout }
-		}},
-		{"cpus", "warn", "2 CPUs", func(h *Host) { h.CPUs = 1 }},
-		{"udev-rule", "fix", "udevadm", func(h *Host) { remove(t, *h, "/etc/udev/rules.d") }},
-		{"udev-rule", "fix", "udevadm", func(h *Host) {
-			put(t, *h, "/etc/udev/rules.d/59-x.rules",
-				`# KERNEL=="ublkb*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"`)
-		}},
-		{"lvm-filter", "fix", "global_filter", func(h *Host) {
-			remove(t, *h, "/etc/lvm/lvmlocal.conf")
-		}},
-		{"lvm-filter", "fix", "global_filter", func(h *Host) {
-			put(t, *h, "/etc/lvm/lvmlocal.conf", `# global_filter = [ "r|/dev/ublkb.*|" ]`)
-		}},
-		{"trace-btf", "warn", "CONFIG_DEBUG_INFO_BTF", func(h *Host) {
-			h.Tracing = func() []bpf.Feature {
-				return []bpf.Feature{{Name: "btf", Need: "offsets", Err: bpf.ErrUnsupported}}
-			}
-		}},
-		{"trace-btf", "warn", "CAP_BPF", func(h *Host) {
-			h.Tracing = func() []bpf.Feature {
-				return []bpf.Feature{{Name: "btf", Need: "offsets", Err: bpf.ErrPermission}}
-			}
-		}},
-		{"backing /dev/sdb", "fix", "name a", func(h *Host) {
-			h.Inspect = func(string) (r device.Report, err error) { return r, device.ErrNoDevice }
-		}},
-		{"backing /dev/sdb", "warn", "another", func(h *Host) {
-			h.Inspect = inspecting(device.Report{Users: []string{"mounted on /srv"}})
-		}},
-		{"backing /dev/sdb", "warn", "--force", func(h *Host) {
-			h.Inspect = inspecting(device.Report{Holds: []device.Signature{{Name: "an xfs"}}})
-		}},
-		{"backing /dev/sdb", "fix", "setrw", func(h *Host) {
-			h.Inspect = inspecting(device.Report{Info: device.Info{ReadOnly: true}})
-		}},
-	} {
+	for _, x := range lacks {
 		h := healthy(t)
-		x.spoil(&h)
+		x.spoil(t, &h)
 		r := h.Run([]string{"/dev/sdb"})
 		if r.OK != (x.state != control.DoctorFix) {
 			t.Errorf("%s: ok is %v", x.name, r.OK)

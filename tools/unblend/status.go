@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"unblend/tools/internal/control"
+	"unblend/tools/internal/units"
+)
+
+// statusVolumes is how many volumes status lists; more are for list.
+const statusVolumes = 32
+
+func statusCommand() *command {
+	return &command{
+		name: "status", daemon: true, short: "say how the pool is",
+		long: `Pool, devices, log, space, volumes, warnings.
+Exit code 5: the pool is degraded or read-only.`,
+		examples: []string{"unblend status", "unblend status --json"},
+		setup:    func(*pflag.FlagSet) action { return status },
+	}
+}
+
+func status(ctx context.Context, in *invocation) error {
+	c := in.client()
+	doc, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var list control.List
+	if !in.common.json && doc.Volumes.Total <= statusVolumes {
+		if list, err = c.List(ctx); err != nil {
+			return err
+		}
+	}
+	err = in.answer(doc, func() string { return statusText(doc, list.Volumes) })
+	if err == nil && doc.State != control.PoolOK {
+		return exitError(exitWorse)
+	}
+	return err
+}
+
+// statusText lays the status out for people.
+func statusText(s control.Status, volumes []control.Volume) string {
+	var b strings.Builder
+	line := func(head, format string, args ...any) {
+		b.WriteString(pad(head, 10) + oneLine(fmt.Sprintf(format, args...)) + "\n")
+	}
+	state := s.State
+	if s.Pool.Reason != "" {
+		state += ": " + s.Pool.Reason
+	}
+	line("pool", "%s  %s", s.Pool.UUID, state)
+	line("", "durability %s, generation %d, checkpoint %s", s.Pool.Durability, s.Pool.Generation,
+		ago(s.Time, s.Pool.Checkpoint))
+	line("daemon", "%s, pid %d, up %s, %s of memory", s.Daemon.Version, s.Daemon.PID,
+		units.FormatDuration(s.Time.Sub(s.Daemon.Started)), units.FormatSize(s.Daemon.RSS))
+	for _, d := range s.Devices {
+		line(d.Role, "%s", deviceText(d))
+	}
+	line("log", "%s full (%s of %s), %d of %d segments free, %s", perMille(s.Log.Pressure),
+		units.FormatSize(s.Log.Used), units.FormatSize(s.Log.Size), s.Log.SegmentsFree,
+		s.Log.Segments, s.Work.Now)
+	if s.Log.Stalled > 0 {
+		line("", "%d volumes wait for room", s.Log.Stalled)
+	}
+	line("space", "%s used (%s of %s), %s promised to the log",
+		units.FormatShare(s.Space.Size-s.Space.Free, s.Space.Size),
+		units.FormatSize(s.Space.Size-s.Space.Free), units.FormatSize(s.Space.Size),
+		units.FormatSize(s.Space.Promised))
+	line("metadata", "%s used (of %s)",
+		units.FormatShare(s.Space.MetadataSize-s.Space.MetadataFree, s.Space.MetadataSize),
+		units.FormatSize(s.Space.MetadataSize))
+	line("volumes", "%d, %d attached, %s in all, %s mapped", s.Volumes.Total, s.Volumes.Attached,
+		units.FormatSize(s.Volumes.Size), units.FormatSize(s.Volumes.Mapped))
+	if d := damageText(s.Damage); d != "" {
+		line("damage", "%s", d)
+	}
+	writeTail(&b, s, volumes)
+	return b.String()
+}
+
+// writeTail adds the table of the volumes and the warnings.
+func writeTail(b *strings.Builder, s control.Status, volumes []control.Volume) {
+	switch {
+	case len(volumes) > 0:
+		b.WriteString("\n" + volumeTable(volumes))
+	case s.Volumes.Total > 0:
+		b.WriteString("\nfor the volumes see: unblend list\n")
+	}
+	for i, w := range s.Warnings {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		next := ""
+		if w.Next != "" {
+			next = "; " + w.Next
+		}
+		b.WriteString("warning: " + oneLine(w.Message+next) + "\n")
+	}
+}
+
+func deviceText(d control.DeviceStatus) string {
+	if !d.Present {
+		return d.Path + "  missing"
+	}
+	s := fmt.Sprintf("%s  %s of %s", d.Path, d.Kind, units.FormatSize(d.Size))
+	if d.Rotational {
+		s += ", rotational"
+	}
+	switch {
+	case d.VolatileCache && d.FUA:
+		s += ", volatile cache with FUA"
+	case d.VolatileCache:
+		s += ", volatile cache without FUA"
+	}
+	if n := d.ReadErrors + d.WriteErrors; n > 0 {
+		s += fmt.Sprintf(", %d ERRORS", n)
+	}
+	return s
+}
+
+// damageText lists what was found bad, "" if nothing was.
+func damageText(d control.DamageStatus) string {
+	var parts []string
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{
+		{d.ReadErrors, "blocks unreadable"},
+		{d.LostBlocks, "blocks lost in the log"},
+		{d.BadBlocks, "bad blocks on the capacity device"},
+		{d.PageDamage, "bad copies of metadata pages"},
+		{d.PageRepairs, "repaired"},
+	} {
+		if x.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	if d.Last != "" {
+		parts = append(parts, "last: "+d.Last)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func perMille(n int) string { return units.FormatShare(int64(n), 1000) }
+
+// ago says how long before now t was.
+func ago(now, t time.Time) string {
+	if t.IsZero() || t.Unix() == 0 {
+		return "none yet"
+	}
+	if now.Sub(t) < time.Second {
+		return "just now"
+	}
+	return units.FormatDuration(now.Sub(t)) + " ago"
+}
