@@ -12,9 +12,6 @@ import (
 	"unblend/tools/internal/units"
 )
 
-// helpWidth is how wide the list of flags may be, in characters.
-const helpWidth = 90
-
 const exitCodes = `Exit codes:
   0    done
   1    failed
@@ -81,13 +78,33 @@ func printHelp(w io.Writer, c *command) {
 	if c.long != "" {
 		fmt.Fprintf(w, "\n%s\n", c.long)
 	}
-	fmt.Fprintf(w, "\nFlags:\n%s", fs.FlagUsagesWrapped(helpWidth))
+	fmt.Fprintf(w, "\nFlags:\n%s", flagTable(fs))
 	if len(c.examples) > 0 {
 		fmt.Fprint(w, "\nExamples:\n")
 		for _, e := range c.examples {
 			fmt.Fprintf(w, "  %s\n", e)
 		}
 	}
+}
+
+// flagTable lists flags, a line each. (FlagUsages of pflag shows each switch with its two values.)
+func flagTable(fs *pflag.FlagSet) string {
+	var b strings.Builder
+	fs.VisitAll(func(f *pflag.Flag) {
+		value, usage := pflag.UnquoteUsage(f)
+		name := "--" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", " + name
+		}
+		if f.Value.Type() != "bool" {
+			name += " " + value
+		}
+		if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "false" {
+			usage += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(&b, "  %-22s %s\n", name, usage)
+	})
+	return b.String()
 }
 
 // describeDocuments prints the fields of the JSON documents.

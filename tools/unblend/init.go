@@ -75,10 +75,10 @@ func initFlags(fs *pflag.FlagSet) *initOptions {
 	fs.BoolVar(&o.sparse, "sparse", false, "do not reserve the file's space")
 	fs.StringVar(&o.log, "log", "", "`DEVICE` for the log")
 	fs.StringVar(&o.data, "data", "", "`DEVICE` for the data")
-	fs.Var(&o.logSize, "log-size", "of the log (default: an eighth of its device, 4GiB at most)")
-	fs.Var(&o.segment, "segment-size", "of the log's segments (default: 16MiB)")
+	fs.Var(&o.logSize, "log-size", "of the log, instead of an eighth of its device or 4GiB")
+	fs.Var(&o.segment, "segment-size", "of the log's segments, instead of 16MiB")
 	fs.StringVar(&o.durability, "durability", "write",
-		"of acknowledged writes: `WHEN` is write or flush")
+		"`MODE` write: acknowledged lasts; flush: flushed lasts")
 	fs.BoolVar(&o.force, "force", false, "destroy what the devices hold")
 	return o
 }

@@ -64,18 +64,18 @@ func serveFlags(fs *pflag.FlagSet) *serveOptions {
 		wait: units.Duration(control.DefaultWait),
 	}
 	fs.StringVar(&o.cfg.SocketGroup, "socket-group", "",
-		"`GROUP` that may use the socket (default: root)")
+		"`GROUP` that may use the socket beside root")
 	fs.BoolVar(&o.cfg.WithoutLog, "without-log", false,
 		"open the last checkpoint read-only: the log device is lost")
 	fs.Var(&o.memory, "memory", "what the daemon may take in all")
 	fs.IntVar(&o.cfg.LogInFlight, "log-inflight", control.DefaultLogInFlight,
-		"log writes under way at most, `N`")
-	fs.Var(&o.low, "low", "fullness of the log at which data moves out though guests are busy")
+		"`N` log writes under way at most")
+	fs.Var(&o.low, "low", "fullness of the log at which data moves out")
 	fs.Var(&o.high, "high", "fullness of the log at which writers are slowed")
-	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs for the thread that serves (2, or 2-3,6)")
+	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs to serve on, such as 2 or 2-3,6")
 	fs.StringVar(&o.cfg.OnFull, "on-full", control.OnFullWait,
-		"`WHAT` writes do when the pool is full: wait or fail")
-	fs.Var(&o.wait, "wait", "for devices that a killed daemon's last requests still hold")
+		"`WHAT` writes do when the pool is full, wait or fail")
+	fs.Var(&o.wait, "wait", "for what a killed daemon's last requests hold")
 	fs.StringVar(&o.cfg.LinkDir, "link-dir", control.DefaultLinkDir,
 		"`DIR` for the links to the volumes' devices")
 	return o

@@ -32,7 +32,7 @@ SIZE: 1 MiB to 256 TiB, a multiple of 4 KiB: 20G, 1.5TiB, 1048576.`,
 			var size units.Size
 			fs.Var(&size, "size", "what the guest sees")
 			fs.IntVar(&r.QueueDepth, "queue-depth", 0,
-				"requests under way at most, `N` (default 128)")
+				"`N` requests under way at most, instead of 128")
 			fs.BoolVar(&r.NoAttach, "no-attach", false, "leave it without a device")
 			return func(ctx context.Context, in *invocation) error {
 				if !fs.Changed("size") {
@@ -59,7 +59,7 @@ after every restart until it is detached.`,
 		setup: func(fs *pflag.FlagSet) action {
 			var r control.AttachRequest
 			fs.IntVar(&r.QueueDepth, "queue-depth", 0,
-				"requests under way at most, `N` (default: as it was)")
+				"`N` requests under way at most, instead of as many as before")
 			fs.BoolVar(&r.ReadOnly, "read-only", false, "let guests read only")
 			return func(ctx context.Context, in *invocation) error {
 				r.Name = in.args[0]

@@ -91,7 +91,9 @@ var lacks = []struct {
 	{"io_uring", "fix", "CONFIG", func(t *testing.T, h *Host) {
 		h.Rings = func() error { return unix.ENOSYS }
 	}},
-	{"ublk-control", "fix", "mknod", func(t *testing.T, h *Host) { remove(t, *h, "/dev/ublk-control") }},
+	{"ublk-control", "fix", "mknod", func(t *testing.T, h *Host) {
+		remove(t, *h, "/dev/ublk-control")
+	}},
 	{"ublk-features", "fix", "newer", func(t *testing.T, h *Host) {
 		h.Features = func() (ublk.Features, error) { return ublk.UserRecovery, nil }
 	}},
@@ -99,7 +101,9 @@ var lacks = []struct {
 		h.Features = func() (ublk.Features, error) { return 0, ublk.ErrTimeout }
 	}},
 	{"cpus", "warn", "2 CPUs", func(t *testing.T, h *Host) { h.CPUs = 1 }},
-	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) { remove(t, *h, "/etc/udev/rules.d") }},
+	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) {
+		remove(t, *h, "/etc/udev/rules.d")
+	}},
 	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) {
 		put(t, *h, "/etc/udev/rules.d/59-x.rules",
 			`# KERNEL=="ublkb*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"`)
