@@ -43,7 +43,8 @@ func Listen(path, group string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := socketDir(filepath.Dir(path), gid); err != nil {
+	dir := filepath.Dir(path)
+	if err := socketDir(dir, gid, dir == filepath.Dir(DefaultSocket)); err != nil {
 		return nil, err
 	}
 	lock, err := lockPath(path)
@@ -111,11 +112,15 @@ func bind(path string, gid int) (*net.UnixListener, error) {
 	return u, nil
 }
 
-// socketDir makes the directory if it is missing. One that is there is left as it is.
-func socketDir(dir string, gid int) error {
+// socketDir makes the directory if it is missing. One that is there is left as it is, unless it is
+// our own: systemd makes that one, and does not know of the group.
+func socketDir(dir string, gid int, own bool) error {
 	err := os.Mkdir(dir, socketDirMode)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		if !own {
+			return nil
+		}
+		err = nil
 	}
 	if err == nil && gid >= 0 {
 		err = os.Chown(dir, -1, gid)

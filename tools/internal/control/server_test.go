@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"unblend/placement"
 )
 
@@ -298,6 +300,28 @@ func TestListenTwice(t *testing.T) {
 	}
 	if err := third.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSocketDir(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give a directory to a group")
+	}
+	for _, x := range []struct {
+		own  bool
+		want uint32
+	}{{false, 0}, {true, 54321}} {
+		dir := filepath.Join(t.TempDir(), "run")
+		if err := os.Mkdir(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := socketDir(dir, 54321, x.own); err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil || st.Gid != x.want || st.Mode&0o777 != 0o750 {
+			t.Errorf("own %v: group %d, mode %o, %v", x.own, st.Gid, st.Mode, err)
+		}
 	}
 }
 

@@ -34,8 +34,8 @@ func healthy(t *testing.T) Host {
 		"/run/udev/control":                  "",
 		"/etc/lvm/lvm.conf":                  "devices {\n\t# global_filter = [ \"a|.*|\" ]\n}\n",
 		"/etc/lvm/lvmlocal.conf":             `devices { global_filter = [ "r|/dev/ublkb.*|" ] }`,
-		"/etc/udev/rules.d/59-x.rules": `KERNEL=="ublkb*", ` +
-			`ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"` + "\n",
+		"/etc/udev/rules.d/59-x.rules": "KERNEL!=\"ublkb*\", GOTO=\"end\"\n" +
+			`ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"` + "\nLABEL=\"end\"\n",
 	} {
 		put(t, h, name, text)
 	}
@@ -107,6 +107,11 @@ var lacks = []struct {
 	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) {
 		put(t, *h, "/etc/udev/rules.d/59-x.rules",
 			`# KERNEL=="ublkb*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"`)
+	}},
+	{"udev-rule", "fix", "udevadm", func(t *testing.T, h *Host) { // udev's own file
+		put(t, *h, "/etc/udev/rules.d/59-x.rules",
+			`ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}=="1", GOTO="end"`+
+				"\n"+`KERNEL!="sd*|ublkb*", GOTO="end"`)
 	}},
 	{"lvm-filter", "fix", "global_filter", func(t *testing.T, h *Host) {
 		remove(t, *h, "/etc/lvm/lvmlocal.conf")
@@ -199,6 +204,24 @@ func TestUnprivileged(t *testing.T) {
 	}
 	if !r.OK || warned != 5 {
 		t.Errorf("ok %v, %d warnings: %+v", r.OK, warned, r.Checks)
+	}
+}
+
+// TestInstalledRule holds that doctor knows the rule that make install installs.
+func TestInstalledRule(t *testing.T) {
+	h := healthy(t)
+	rules, err := filepath.Glob("../../install/*.rules")
+	if err != nil || len(rules) != 1 {
+		t.Fatalf("rules: %q, %v", rules, err)
+	}
+	text, err := os.ReadFile(rules[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, h, "/etc/udev/rules.d")
+	put(t, h, "/usr/lib/udev/rules.d/"+filepath.Base(rules[0]), string(text))
+	if c := h.udevRule(); c.State != control.DoctorOK {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -18,12 +18,12 @@ var udevDirs = []string{
 
 const (
 	udevFix = "make install (it installs the rule), then: udevadm control --reload"
-	lvmFix  = `add "r|/dev/ublkb.*|" to global_filter in the devices section of ` +
-		"/etc/lvm/lvmlocal.conf"
+	lvmFix  = `make install, or add "r|^/dev/ublkb.*|" to global_filter in the devices ` +
+		"section of /etc/lvm/lvmlocal.conf"
 )
 
-// udevRule checks for a rule that keeps blkid away from guests' disks. Any rule will do that names
-// the devices and switches the probing off (UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG).
+// udevRule checks for rules that keep blkid away from guests' disks. Any file will do that names
+// the devices and switches the probing off.
 func (h Host) udevRule() control.DoctorCheck {
 	if !h.exists("/run/udev/control") {
 		return ok("udev-rule", "no udev runs here")
@@ -35,7 +35,8 @@ func (h Host) udevRule() control.DoctorCheck {
 		}
 		for _, f := range files {
 			name := filepath.Join(dir, f.Name())
-			if strings.HasSuffix(name, ".rules") && h.anyLine(isUdevRule, name) {
+			if strings.HasSuffix(name, ".rules") && h.anyLine(namesDisks, name) &&
+				h.anyLine(stopsProbing, name) {
 				return ok("udev-rule", name)
 			}
 		}
@@ -43,10 +44,14 @@ func (h Host) udevRule() control.DoctorCheck {
 	return fix("udev-rule", "udev reads what guests write on their disks", udevFix)
 }
 
-func isUdevRule(line string) bool {
-	line = strings.TrimSpace(line)
-	return !strings.HasPrefix(line, "#") && strings.Contains(line, "ublkb") &&
-		strings.Contains(line, "UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG")
+func namesDisks(line string) bool {
+	return !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, "ublkb")
+}
+
+// stopsProbing tells the rule that sets the flag from udev's own, which asks for it with ==.
+func stopsProbing(line string) bool {
+	return !strings.HasPrefix(strings.TrimSpace(line), "#") &&
+		strings.Contains(line, `UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"`)
 }
 
 // lvmFilter checks that LVM does not take guests' physical volumes for the host's: by a filter, or
