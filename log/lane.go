@@ -118,6 +118,14 @@ func (l *Lane) Published() uint64 { return l.published }
 // Err returns why the lane is dead (an ErrLaneDead), or nil.
 func (l *Lane) Err() error { return l.err }
 
+// Stop ends the lane: when what is under way has ended, Pump returns all that the lane holds with
+// an ErrLaneDead that wraps cause.
+func (l *Lane) Stop(cause error) {
+	if l.err == nil {
+		l.die(cause)
+	}
+}
+
 // Pump submits what can be: records, a flush, the summary of a closed segment.
 func (l *Lane) Pump() {
 	l.stalled = false

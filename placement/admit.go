@@ -28,6 +28,9 @@ func (p *Pool) admit(r *Request) {
 
 // admitWaiting admits what fits now, volume by volume in turn.
 func (p *Pool) admitWaiting() {
+	if len(p.stalled) > 0 {
+		p.forgetSegments() // a segment that was closed after the checkpoint may be free now
+	}
 	for progress := true; progress && len(p.stalled) > 0; {
 		progress = false
 		rest := p.stalled[:0]

@@ -171,6 +171,11 @@ func (b *backend) drained() bool {
 		p.blocks.freedSum == 0 && p.pages.freedSum == 0 && !b.walking()
 }
 
+// urgent reports whether a checkpoint is due that step could begin at once.
+func (b *backend) urgent() bool {
+	return b.tight && b.phase == backIdle && !b.waiting && !b.over && b.p.readOnly == nil
+}
+
 // graceThen waits until the reads that were under way when the phase began have ended.
 func (b *backend) graceThen(next backPhase) bool {
 	if !b.p.graceOver() {
@@ -186,7 +191,11 @@ func (b *backend) room() int {
 	if b.p.readers[0]+b.p.readers[1] > 0 && b.p.pressure() < b.p.opt.High {
 		limit = max(1, limit/4)
 	}
-	return min(limit-b.pending, b.p.ops.Free()/2)
+	n := min(limit-b.pending, b.p.freeOps()/2)
+	if b.pending == 0 {
+		n = max(n, 1) // one of those kept
+	}
+	return n
 }
 
 // submit sends a device operation of the back end.

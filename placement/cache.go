@@ -200,7 +200,7 @@ func (c *cache) noRoom(w *waiter) error {
 // load begins to read page k from the fast device, or returns noFrame when there is no frame or
 // no operation to be had.
 func (c *cache) load(k pageKey, crc uint32) int32 {
-	if c.p.ops.Free() == 0 {
+	if c.p.freeOps() <= 0 {
 		return noFrame
 	}
 	i := c.take(k)
@@ -254,7 +254,7 @@ func (c *cache) OpDone(op *log.Op, err error) {
 
 // repair writes the good content of frame i over the bad copy in the first home.
 func (c *cache) repair(i int32) {
-	if c.p.readOnly != nil || c.p.ops.Free() == 0 {
+	if c.p.readOnly != nil || c.p.freeOps() <= 0 {
 		return // a later read finds it again, and so does check
 	}
 	home := c.p.firstHome()

@@ -39,6 +39,7 @@ type Control struct {
 	body    [MaxMark]byte
 	item    log.Item
 	seq     uint64 // of the mark's record
+	logging bool   // the mark is in the hands of the log
 	applied bool
 	next    *Control
 }
@@ -97,7 +98,11 @@ func (p *Pool) controlOver(c *Control) bool {
 	if c.applied {
 		return true
 	}
+	if c.logging {
+		return false
+	}
 	if p.readOnly != nil {
+		p.markDue = false
 		c.Err = fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 		return true
 	}
@@ -117,7 +122,7 @@ func (p *Pool) controlOver(c *Control) bool {
 
 // beginControl checks an operation and begins it.
 func (p *Pool) beginControl(c *Control) error {
-	c.applied = false
+	c.applied, c.logging = false, false
 	if p.readOnly != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 	}
@@ -138,6 +143,7 @@ func (p *Pool) beginControl(c *Control) error {
 	c.item = log.Item{
 		Kind: log.ItemMark, MarkKind: uint16(c.mark.Kind), Body: c.mark.Append(c.body[:0]), Ref: c,
 	}
+	c.logging = true
 	p.ring.Lane(p.laneOf(c.mark.Node)).Push(&c.item)
 	return nil
 }
@@ -208,6 +214,7 @@ func (p *Pool) planChange(c *Control) error {
 
 // controlLogged is called when the mark's record is durable in its lane, or has failed.
 func (p *Pool) controlLogged(c *Control, err error) {
+	c.logging = false
 	if err != nil {
 		c.Err, c.applied = err, true
 	}

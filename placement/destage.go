@@ -17,8 +17,9 @@ type moving struct {
 	tries uint8
 	data  bool   // it counts among the blocks that need a place
 	bad   bool   // the last read or write of it failed
+	alone bool   // it is, or was, written in an operation of its own
 	write bool   // it is to be written to addr
-	moved bool   // addr is new because the write to the old one failed
+	moved bool   // it is to be written once more, to addr
 	addr  uint64 // its place
 }
 
@@ -262,7 +263,7 @@ func (b *backend) writeRun() {
 	op := b.p.ops.NewOp(b, log.Capacity, log.Write, int64(addr)*log.BlockSize)
 	for ; b.next < len(b.order) && len(op.Bufs) < maxVector; b.next++ {
 		i := b.order[b.next]
-		if b.batch[i].addr != addr+uint64(b.next-from) {
+		if b.batch[i].addr != addr+uint64(b.next-from) || b.batch[i].alone && b.next > from {
 			break
 		}
 		op.Bufs = append(op.Bufs, b.slot(i))

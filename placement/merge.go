@@ -65,7 +65,7 @@ func (p *Pool) merge(r *Request) {
 			return
 		}
 	}
-	if p.ops.Free() < len(r.edges) {
+	if p.freeOps() < len(r.edges) {
 		p.waitOps(&r.waiter)
 		return
 	}

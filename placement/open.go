@@ -67,7 +67,7 @@ func newPool(o *opener, opt Options) *Pool {
 	p.opt.reserveBlocks = chunkUnits
 	p.ops = log.NewOps(opt.Ops)
 	p.cache = newCache(p, opt.Frames)
-	p.dirtyLimit = p.opt.dirtyLimit()
+	p.dirtyLimit, p.kept = p.opt.dirtyLimit(), p.opt.keptOps()
 	p.index = newIndex(opt.IndexEntries, int(o.label.Segments), int(o.label.SegmentBlocks))
 	p.zeros = newExtents(opt.Extents)
 	p.segments = make([]logged, o.label.Segments)

@@ -94,11 +94,16 @@ func (o *Options) complete() error {
 	case o.Low <= 0 || o.Low >= o.High || o.High >= 1000:
 		return fmt.Errorf("marks of %d and %d thousandths: want 0 < low < high < 1000: %w",
 			o.Low, o.High, ErrConfig)
-	case o.Ops < 4*maxBlocks:
-		return fmt.Errorf("%d device operations: at least %d: %w", o.Ops, 4*maxBlocks, ErrConfig)
+	case o.Ops < 3*maxBlocks+o.keptOps():
+		return fmt.Errorf("%d device operations: at least %d: %w",
+			o.Ops, 3*maxBlocks+o.keptOps(), ErrConfig)
 	}
 	return nil
 }
+
+// keptOps returns how many device operations reads leave free: for all that the lanes can have under
+// way, records, two summaries and a flush, and for a step of the back end.
+func (o *Options) keptOps() int { return o.Lanes*(o.LogInFlight+3) + 4 }
 
 // dirtyLimit returns how many dirty frames make a checkpoint necessary: half, or a checkpoint runs.
 func (o *Options) dirtyLimit() int { return o.Frames / 2 }

@@ -171,12 +171,17 @@ func (b *backend) coming(id uint32, leaf uint64) int {
 	return k
 }
 
-// replaceBad gives new places to the blocks whose write failed. A block that cannot be written is
-// not used again: the root lists it. It reports whether there is more to write, or to wait for.
+// replaceBad deals with failed writes. The blocks of a run are written once more, each alone; those
+// that fail then get new places. A block that cannot be written is not used again: the root lists
+// it. It reports whether there is more to write, or to wait for.
 func (b *backend) replaceBad() bool {
 	for _, i := range b.order {
 		m := &b.batch[i]
 		if !m.bad {
+			continue
+		}
+		if !m.alone {
+			m.alone, m.bad, m.moved = true, false, true
 			continue
 		}
 		if err := b.replace(m); err == errWait {

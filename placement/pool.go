@@ -56,6 +56,7 @@ type Pool struct {
 
 	runq     waitList
 	opWait   waitList // those that wait for an operation's slot or a frame
+	kept     int      // operations that reads leave free
 	scratch  scratch
 	readers  [2]int // reads of devices under way, by parity
 	parity   int
@@ -140,12 +141,41 @@ func (p *Pool) Run() bool {
 	more := p.back.step()
 	p.applyMarks()
 	more = p.runControls() || more
+	p.admitWaiting() // the step may have made room
 	p.runTasks()
-	for i := range p.ring.Lanes() {
-		p.ring.Lane(i).Pump()
-	}
-	return more
+	return p.pumpLanes() || more || !p.runq.empty() || p.back.urgent()
 }
+
+// pumpLanes has the lanes write, and reports whether that concerns the back end: a lane came to a
+// halt, the oldest segment was closed, or the log has failed.
+func (p *Pool) pumpLanes() bool {
+	more, closed := false, p.oldestClosed()
+	for i := range p.ring.Lanes() {
+		l := p.ring.Lane(i)
+		was := l.Stalled()
+		l.Pump()
+		if l.Stalled() && p.readOnly != nil { // nobody will free a segment any more
+			l.Stop(p.readOnly)
+			l.Pump()
+		}
+		more = more || l.Stalled() && !was
+	}
+	if err := p.ring.Failed(); err != nil && p.readOnly == nil {
+		p.setReadOnly(err)
+		more = true
+	}
+	return more || p.oldestClosed() != closed
+}
+
+// oldestClosed reports whether the oldest segment in use takes no more records.
+func (p *Pool) oldestClosed() bool {
+	i := p.ring.Oldest()
+	return i >= 0 && p.ring.Segment(i).Closed()
+}
+
+// freeOps returns how many device operations reads may still take, and the moving of data: what is
+// left then is for the log's writes and the steps of a checkpoint, which never lack one.
+func (p *Pool) freeOps() int { return p.ops.Free() - p.kept }
 
 // waitOps makes w wait for the next completion, and says so.
 func (p *Pool) waitOps(w *waiter) error {

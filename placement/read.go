@@ -84,7 +84,7 @@ func (p *Pool) read(r *Request) {
 			runs++
 		}
 	}
-	if runs > p.ops.Free() {
+	if runs > p.freeOps() {
 		p.waitOps(&r.waiter)
 		return
 	}

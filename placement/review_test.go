@@ -1,0 +1,214 @@
+package placement
+
+import (
+	"errors"
+	"testing"
+
+	"unblend/log"
+	"unblend/log/simdisk"
+)
+
+// Cases that a review of the engine found.
+
+// newRigOf makes a pool on one disk with a volatile cache.
+func newRigOf(t *testing.T, cfg FormatConfig) *rig {
+	t.Helper()
+	w := simdisk.NewWorld(1)
+	disk := w.NewDisk(simdisk.Config{Name: "disk", Size: 64 << 20, Volatile: true})
+	s := disk.Sync()
+	r := &rig{t: t, w: w, d: Disks{s, s}, disk: disk, capacity: disk}
+	cfg.Rand = testOptions(w).Rand
+	if err := Format(r.d, cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	return r
+}
+
+// reopen opens the rig's pool with changed options.
+func (r *rig) reopen(change func(*Options)) {
+	r.t.Helper()
+	opt := testOptions(r.w)
+	change(&opt)
+	p, err := Open(r.d, opt)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.p = p
+	r.drv = r.w.Drive(p.NextOp, p.Complete, r.disk, r.capacity)
+}
+
+// next waits for what must end: like a loop that calls Run only when something has happened, was
+// asked for or is due.
+func (r *rig) next(ended func() bool) {
+	r.t.Helper()
+	for range 100_000 {
+		r.p.Tick(r.w.Now() + 1)
+		more := r.p.Run()
+		r.drv.Pump()
+		if ended() {
+			return
+		}
+		if more || r.w.Step() {
+			continue
+		}
+		at := r.p.Deadline()
+		if at == 0 {
+			r.t.Fatal("nothing is due, but something has not ended")
+		}
+		r.w.Advance(at)
+	}
+	r.t.Fatal("never ended")
+}
+
+// strictly performs a request under the rules of next.
+func (r *rig) strictly(q *Request) {
+	r.t.Helper()
+	r.p.Tick(r.w.Now() + 1)
+	r.p.Submit(q)
+	r.next(func() bool { return r.p.NextDone() != nil })
+}
+
+func blockWrite(v *Volume, block, n int64, value byte) *Request {
+	buf := alignedBytes(int(n) * log.BlockSize)
+	for i := range buf {
+		buf[i] = value
+	}
+	return &Request{
+		Kind: Write, Vol: v, Off: block * log.BlockSize, Len: n * log.BlockSize, Buf: buf,
+	}
+}
+
+// What an open segment holds counts against the index until that is free; closing it later, with
+// everything in the maps already, frees it without another checkpoint.
+func TestReviewIndexRoomOfASegmentClosedLater(t *testing.T) {
+	r := newRigOf(t, FormatConfig{LogSize: 16 * 512 << 12, SegmentBlocks: 512, MetaPages: 512})
+	r.reopen(func(o *Options) { o.IndexEntries, o.Low, o.High = 2*maxBlocks, 950, 980 })
+	v := r.create("a", 4<<20)
+	r.strictly(blockWrite(v, 0, 128, 1))
+	r.strictly(blockWrite(v, 200, 60, 1))
+	r.must(&Control{Op: Drain})
+	r.strictly(blockWrite(v, 400, 120, 2))
+	r.expect(v, 500, 2, 0)
+}
+
+// A checkpoint begins although the guests' reads take every operation that they can get.
+func TestReviewCheckpointWhileReadsTakeAllOps(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.reopen(func(o *Options) { o.Ops = 4 * maxBlocks })
+	v := r.create("a", 1<<20)
+	r.fill(v, 0, 1, 1)
+	r.must(&Control{Op: Checkpoint})
+	left := 0
+	for range 2 * r.p.opt.Ops {
+		left++
+		r.p.Submit(&Request{
+			Kind: Read, Vol: v, Len: log.BlockSize, Buf: alignedBytes(log.BlockSize),
+		})
+	}
+	r.p.Control(&Control{Op: Checkpoint})
+	r.p.Submit(blockWrite(v, 1, 1, 2))
+	left += 2
+	r.next(func() bool {
+		for q := r.p.NextDone(); q != nil; q = r.p.NextDone() {
+			if left--; q.Err != 0 {
+				t.Fatal(q.Err)
+			}
+		}
+		if r.p.NextControl() != nil {
+			left--
+		}
+		return left == 0
+	})
+}
+
+// A control operation whose mark is on its way into the log stays the pool's until that has ended,
+// also when the pool becomes read-only meanwhile.
+func TestReviewReadOnlyWhileAMarkIsUnderWay(t *testing.T) {
+	r := newRig(t, 64<<20)
+	c := &Control{Op: CreateVolume, Name: "a", Size: 1 << 20, QueueDepth: 8}
+	r.p.Control(c)
+	r.p.Run()
+	r.drv.Pump()
+	if r.disk.InFlight() == 0 {
+		t.Fatal("the mark is not on its way")
+	}
+	r.p.setReadOnly(errors.New("test"))
+	r.next(func() bool { return r.p.NextControl() == c })
+	if r.disk.InFlight() > 0 {
+		t.Error("the operation ended before its mark's write did")
+	}
+	r.open()
+	if got := r.p.Volume("a") != nil; got != (c.Err == nil) {
+		t.Errorf("volume exists: %v, the operation ended with %v", got, c.Err)
+	}
+}
+
+// A log that cannot be written any more makes the pool read-only, and whoever waits is told.
+func TestReviewDeadLaneMakesThePoolReadOnly(t *testing.T) {
+	r, _ := newPairRig(t)
+	v := r.create("a", 4<<20)
+	r.fill(v, 0, 8, 1)
+	l := r.p.label
+	from := int64(l.LogOffset)
+	for range 8 {
+		r.disk.Inject(simdisk.Fault{
+			Do: simdisk.FailWrite, From: from, To: from + int64(l.LogBlocks())*log.BlockSize,
+		})
+	}
+	q := blockWrite(v, 20, 1, 2)
+	if r.strictly(q); q.Err != eio {
+		t.Errorf("write: %v, want %v", q.Err, eio)
+	}
+	if why := r.p.Status().ReadOnly; !errors.Is(why, log.ErrLaneDead) {
+		t.Errorf("status says %v", why)
+	}
+	if q = blockWrite(v, 20, 1, 2); q.Err != erofs {
+		if r.strictly(q); q.Err != erofs {
+			t.Errorf("write: %v, want %v", q.Err, erofs)
+		}
+	}
+	r.expect(v, 3, 1, 0)
+}
+
+// A failed flush of the fast device in a pool that depends on it does the same.
+func TestReviewFailedLogFlush(t *testing.T) {
+	r := newRigOf(t, FormatConfig{
+		LogSize: 64 * 64 << 12, SegmentBlocks: 64, MetaPages: 512, Durability: DurabilityFlush,
+	})
+	v := r.create("a", 4<<20)
+	r.strictly(blockWrite(v, 0, 8, 1))
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailFlush})
+	q := &Request{Kind: Flush, Vol: v}
+	if r.strictly(q); q.Err != eio {
+		t.Errorf("flush: %v, want %v", q.Err, eio)
+	}
+	if why := r.p.Status().ReadOnly; !errors.Is(why, log.ErrLaneDead) {
+		t.Errorf("status says %v", why)
+	}
+	if err := r.control(&Control{Op: Drain}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("drain: %v", err)
+	}
+}
+
+// One failed write of a long run is no reason to give up its blocks.
+func TestReviewOneWriteOfALongRunFails(t *testing.T) {
+	r, capacity := newPairRig(t)
+	r.reopen(func(o *Options) { o.BatchBlocks = 1024 })
+	v := r.create("a", 4<<20)
+	r.fill(v, 0, 256, 8)
+	z := r.p.label.Zones[0]
+	capacity.Inject(simdisk.Fault{
+		Do: simdisk.FailWrite, From: int64(z.Start) * log.BlockSize,
+		To: int64(z.Start+z.Blocks) * log.BlockSize,
+	})
+	r.must(&Control{Op: Drain})
+	if st := r.p.Status(); st.ReadOnly != nil || st.Stats.BadBlocks > 1 {
+		t.Errorf("%d bad blocks, %v", st.Stats.BadBlocks, st.ReadOnly)
+	}
+	for b := range int64(256) {
+		r.expect(v, b, 8, 0)
+	}
+	r.open()
+	r.check()
+}
