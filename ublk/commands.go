@@ -180,25 +180,31 @@ const recoveryPoll = 2 * time.Millisecond
 
 // StartRecovery prepares a device whose server died for a new one. It waits until the kernel has
 // done away with the former one, whose files may still be closing. Then the device is to be opened
-// and fetched.
+// and fetched. A device whose server lives yields ErrBusy after timeout, one that was never
+// started ErrDead.
 func (c *Control) StartRecovery(id uint32, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for {
-		err := c.run(newCommand("start-recovery", cmdStartRecovery, id), time.Until(deadline))
-		switch {
-		case errors.Is(err, ErrBusy) && time.Until(deadline) > recoveryPoll:
-			time.Sleep(recoveryPoll)
-		case errors.Is(err, syscall.EINVAL):
-			// 6.12 refuses a second start of the same recovery. If that is what happened, the
-			// first one did the work, and its server died before it fetched.
-			info, err2 := c.Info(id, time.Until(deadline))
-			if err2 == nil && info.State == Quiesced && info.Flags.Has(UserRecovery) {
-				return nil
-			}
-			return errors.Join(err, err2)
-		default:
+		cmd := newCommand("start-recovery", cmdStartRecovery, id)
+		err := c.run(cmd, time.Until(deadline))
+		busy := errors.Is(err, ErrBusy)
+		if !busy && !errors.Is(err, syscall.EINVAL) {
 			return err
 		}
+		info, err2 := c.Info(id, timeout)
+		switch {
+		case err2 != nil:
+			return errors.Join(err, err2)
+		case info.State == Dead:
+			return cmd.wrap(ErrDead)
+		case !busy && info.State == Quiesced && info.Flags.Has(UserRecovery):
+			// 6.12 refuses to start the same recovery twice. The first one did the work, and
+			// its server died before it fetched.
+			return nil
+		case !busy || time.Until(deadline) < recoveryPoll:
+			return err
+		}
+		time.Sleep(recoveryPoll)
 	}
 }
 

@@ -104,6 +104,9 @@ func TestErrorsOfTheControlDeviceAreNamed(t *testing.T) {
 	if err := c.Start(info.ID, time.Second); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("start without parameters: %v", err)
 	}
+	if err := c.StartRecovery(info.ID, patience); !errors.Is(err, ErrDead) {
+		t.Errorf("recovery of a device that never started: %v", err)
+	}
 	for what, f := range map[Features]func() error{
 		UpdateSize:  func() error { return c.UpdateSize(info.ID, 1<<20, patience) },
 		Quiesce:     func() error { return c.Quiesce(info.ID, time.Second, patience) },
@@ -111,9 +114,11 @@ func TestErrorsOfTheControlDeviceAreNamed(t *testing.T) {
 	} {
 		err := f()
 		var u *UnsupportedError
-		if has := kernelAtLeast(t, what.Since()); has && errors.Is(err, ErrUnsupported) && what != Quiesce {
+		has := kernelAtLeast(t, what.Since())
+		if has && what != Quiesce && errors.Is(err, ErrUnsupported) {
 			t.Errorf("%v: %v", what, err)
-		} else if !has && (!errors.As(err, &u) || u.Since != what.Since()) {
+		}
+		if !has && (!errors.As(err, &u) || u.Since != what.Since()) {
 			t.Errorf("%v: %v, want that it needs %s", what, err, what.Since())
 		}
 	}

@@ -39,7 +39,6 @@
 // requeues those that were handed out: they come again, so answering a request must be idempotent.
 // The next server does StartRecovery, opens the device, fetches, EndRecovery.
 //
-// On 6.12 a server that dies between mmap of the descriptors and its last fetch leaves a device
-// that can only be stopped: NewQueue and Fetch should follow each other closely, with room in
-// the submission queue for all tags, which are then fetched in one system call.
+// A server may die during a recovery too, at any moment: see Queue.Fetch. One that dies before
+// Start leaves a device in state Dead, which is deleted and added again.
 package ublk

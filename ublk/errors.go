@@ -20,6 +20,9 @@ var (
 	ErrNoDevice = errors.New("no such ublk device")
 	// ErrBusy is returned when something still holds the device open.
 	ErrBusy = errors.New("ublk device is in use")
+	// ErrDead is returned for a device without a disk where one is needed: it was never started,
+	// or was stopped. Delete it.
+	ErrDead = errors.New("ublk device has no disk")
 	// ErrUnsupported is what an UnsupportedError matches with errors.Is.
 	ErrUnsupported = errors.New("not supported by this kernel")
 	// ErrClosed is returned by a Control that was closed.

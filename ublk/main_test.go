@@ -29,7 +29,26 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	before := openFiles()
+	code := m.Run()
+	if after := openFiles(); code == 0 && after > before {
+		fmt.Fprintf(os.Stderr, "%d descriptors leaked\n", after-before)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// openFiles counts this process's descriptors, the runtime's own aside.
+func openFiles() int {
+	n := 0
+	links, _ := filepath.Glob("/proc/self/fd/*")
+	for _, l := range links {
+		to, err := os.Readlink(l)
+		if err == nil && to != "anon_inode:[eventpoll]" && to != "anon_inode:[eventfd]" {
+			n++
+		}
+	}
+	return n
 }
 
 func helper(what string) error {
@@ -93,6 +112,7 @@ func newNull(t testing.TB, size int64) *Null {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { n.Close() })
 	return n
 }
 
@@ -212,14 +232,18 @@ func stamp(b []byte, seed uint64) {
 // gone waits until a path does not exist any more.
 func gone(t testing.TB, path string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return
-		}
+	waitFor(t, "the end of "+path, func() bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+// waitFor waits until done says true, and fails the test when it takes too long.
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s is still there", path)
+			t.Fatalf("waited %v for %s", patience, what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -24,6 +24,9 @@ func NewNull(size int64) (*Null, error) {
 	return &Null{Size: size, zeros: z}, nil
 }
 
+// Close frees the zeros; the server must have been stopped.
+func (n *Null) Close() error { return n.zeros.Free() }
+
 // Params implements Target.
 func (n *Null) Params() Params {
 	return Params{

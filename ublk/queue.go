@@ -43,7 +43,7 @@ type IO struct {
 	Tag   uint16
 	Op    Op
 	Flags uint32
-	Off   int64 // bytes
+	Off   int64 // bytes; 0 for a flush
 	Len   int64 // bytes; 0 for a flush
 }
 
@@ -79,40 +79,46 @@ type Queue struct {
 	base  uint64 // user_data without the tag
 	file  uring.File
 
-	mem    []byte // the descriptors, one per tag, written by the kernel
-	tags   []tagState
-	serve  int // how many tags are tagServer
-	gone   int // and tagGone
-	Errors int // tags lost to an error other than the end of the device
+	mem   []byte // the descriptors, one per tag, written by the kernel
+	tags  []tagState
+	serve int // how many tags are tagServer
+	gone  int // and tagGone
 }
 
 // TagOf returns the tag in a queue's user_data.
 func TagOf(userData uint64) uint16 { return uint16(userData) }
 
-// NewQueue maps the descriptors of queue id. userData is put on all its operations, with the tag
-// in the low 16 bits, which must be 0.
+// NewQueue returns queue id of a device, to be driven on ring, whose submission queue must have as
+// many entries as the device has tags. userData is put on all its operations, with the tag in the
+// low 16 bits, which must be 0.
 func NewQueue(ring *uring.Ring, dev *Device, id int, userData uint64) (*Queue, error) {
 	if userData&0xffff != 0 {
 		panic("ublk: user_data of a queue in the bits of its tags")
 	}
-	depth := dev.Info.Depth
-	mem, err := unix.Mmap(dev.fd, descPos(id), descLen(depth), unix.PROT_READ,
-		unix.MAP_SHARED|unix.MAP_POPULATE)
-	if err != nil {
-		return nil, fmt.Errorf("map requests of %s queue %d: %w", CharPath(dev.Info.ID), id, err)
+	q := &Queue{
+		ring: ring, dev: dev, id: uint16(id), depth: dev.Info.Depth, base: userData,
+		file: uring.FD(dev.fd), tags: make([]tagState, dev.Info.Depth),
 	}
-	return &Queue{
-		ring: ring, dev: dev, id: uint16(id), depth: depth, base: userData,
-		file: uring.FD(dev.fd), mem: mem, tags: make([]tagState, depth),
-	}, nil
+	if id < 0 || id >= dev.Info.Queues {
+		return nil, q.wrap("open", fmt.Errorf("the device has %d queues", dev.Info.Queues))
+	}
+	if n := int(ring.SQEntries()); n < q.depth {
+		return nil, q.wrap("open", fmt.Errorf("a ring of %d entries for %d tags", n, q.depth))
+	}
+	return q, nil
 }
 
 // Device returns the device the queue belongs to.
 func (q *Queue) Device() *Device { return q.dev }
 
-// Fetch offers all tags to the kernel, which it does before it returns: in one system call if
-// the ring's submission queue has as many entries. From then on the thread belongs to the device
-// until Drained.
+// Fetch offers all tags to the kernel, and maps the memory in which it describes requests. From
+// then on the thread belongs to the device until Drained. If Fetch fails, stop or delete the
+// device, and drain the queue all the same unless no tag was offered.
+//
+// The order is what makes a recovery on 6.12 safe from the death of its server at any moment: the
+// kernel forgets a dead server's mapping only when all tags had been offered, and does not cancel
+// offers when some had not. So all are made in one system call, which completes even if the process
+// is killed in it, and the mapping comes after.
 func (q *Queue) Fetch() error {
 	if int(q.ring.Room()) < q.depth {
 		if err := q.ring.Submit(); err != nil {
@@ -127,6 +133,12 @@ func (q *Queue) Fetch() error {
 	if err := q.ring.Submit(); err != nil {
 		return q.wrap("fetch", err)
 	}
+	mem, err := unix.Mmap(q.dev.fd, descPos(int(q.id)), descLen(q.depth), unix.PROT_READ,
+		unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err != nil {
+		return q.wrap("map requests", err)
+	}
+	q.mem = mem
 	return nil
 }
 
@@ -158,7 +170,6 @@ func (q *Queue) Next(cqe uring.CQE) (io IO, ok bool, err error) {
 		q.tags[tag] = tagGone
 		q.gone++
 		if errno := cqe.Errno(); errno != syscall.ENODEV {
-			q.Errors++
 			return IO{}, false, q.wrap(fmt.Sprintf("tag %d", tag), errno)
 		}
 		return IO{}, false, nil
@@ -166,10 +177,12 @@ func (q *Queue) Next(cqe uring.CQE) (io IO, ok bool, err error) {
 	q.tags[tag] = tagServer
 	q.serve++
 	d := (*ioDesc)(unsafe.Pointer(&q.mem[int(tag)*descSize]))
-	return IO{
-		Tag: tag, Op: Op(d.opFlags), Flags: d.opFlags &^ 0xff,
-		Off: int64(d.startSector) << sectorShift, Len: int64(d.nrSectors) << sectorShift,
-	}, true, nil
+	io = IO{Tag: tag, Op: Op(d.opFlags), Flags: d.opFlags &^ 0xff}
+	if io.Op != Flush { // whose sector is -1
+		io.Off = int64(d.startSector) << sectorShift
+		io.Len = int64(d.nrSectors) << sectorShift
+	}
+	return io, true, nil
 }
 
 // Commit answers a request and offers its tag again, with the next submission. res is the bytes
@@ -197,6 +210,9 @@ func (q *Queue) Drained() bool { return q.gone == q.depth }
 func (q *Queue) Close() error {
 	if q.gone != q.depth && q.tags[0] != tagUnused {
 		return q.wrap("close", fmt.Errorf("%d of %d tags not given back", q.depth-q.gone, q.depth))
+	}
+	if q.mem == nil {
+		return nil
 	}
 	if err := unix.Munmap(q.mem); err != nil {
 		return q.wrap("unmap", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,13 +35,26 @@ func serveUntilKilled() error {
 			return err
 		}
 	}
+	var target Target = f
+	if os.Getenv("UBLK_TEST_STALL") != "" {
+		target = &stalling{File: f}
+	}
 	start := time.Now()
-	s, err := Serve(c, cfg, f)
+	s, err := Serve(c, cfg, target)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%d %d\n", s.Info().ID, time.Since(start).Microseconds())
 	select {}
+}
+
+// stalling is a target that answers no writes.
+type stalling struct{ *File }
+
+func (s *stalling) Begin(r *Request) {
+	if r.Op != Write {
+		s.File.Begin(r)
+	}
 }
 
 // serverProcess is a running helper.
@@ -50,13 +64,20 @@ type serverProcess struct {
 	ready time.Duration // its own time to the device's being live
 }
 
-// spawn starts a server process and waits until its device is live.
-func spawn(t *testing.T, file, device string) serverProcess {
-	t.Helper()
+// serverCommand is the helper's command line.
+func serverCommand(file, device string, env ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), helperEnv+"=serve", "UBLK_TEST_FILE="+file,
 		"UBLK_TEST_DEVICE="+device)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// spawn starts a server process and waits until its device is live.
+func spawn(t *testing.T, file, device string, env ...string) serverProcess {
+	t.Helper()
+	cmd := serverCommand(file, device, env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +163,7 @@ func (w *writer) verify(i int, b, r []byte) error {
 // again, with requests under way.
 func TestKilledServerIsReplacedWithoutAnError(t *testing.T) {
 	c := control(t)
-	const size, writers, kills = 32 << 20, 4, 8
+	const size, writers, kills = 32 << 20, 16, 10
 	file, _ := backing(t, size)
 	p := spawn(t, file, "")
 	id := uint32(p.id)
@@ -185,21 +206,108 @@ func TestKilledServerIsReplacedWithoutAnError(t *testing.T) {
 	progress(t, ws)
 	stop.Store(true)
 	wg.Wait()
-	for i, w := range ws {
-		t.Logf("writer %d: %d requests, the longest took %v", i, w.done.Load(),
-			w.longest.Round(time.Millisecond))
+	requests, longest := int64(0), time.Duration(0)
+	for _, w := range ws {
+		requests += w.done.Load()
+		longest = max(longest, w.longest)
+	}
+	t.Logf("%d requests, the longest took %v", requests, longest.Round(time.Millisecond))
+}
+
+// The next server is killed too, at any moment of its recovery; the one after that finds a device
+// that it can take over, and nothing is lost.
+func TestServersKilledDuringRecovery(t *testing.T) {
+	c := control(t)
+	const kills = 15
+	file, _ := backing(t, 4<<20)
+	p := spawn(t, file, "")
+	id := uint32(p.id)
+	d := openDisk(t, BlockPath(id))
+	defer d.close()
+	w := &writer{d: d, last: make([]uint64, 64)}
+	var stop atomic.Bool
+	ended := make(chan error)
+	b, r := aligned(t, writerBlock), aligned(t, writerBlock)
+	go func() { ended <- w.run(1, &stop, b, r) }()
+	progress(t, []*writer{w})
+	p.kill(t)
+	rnd := rand.New(rand.NewPCG(5, 6))
+	longest := 4 * p.ready // what a recovery takes, and the start of a process
+	for range kills {
+		cmd := serverCommand(file, strconv.Itoa(int(id)))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rnd.Int64N(int64(longest))))
+		serverProcess{cmd: cmd}.kill(t)
+	}
+	p = spawn(t, file, strconv.Itoa(int(id)))
+	progress(t, []*writer{w})
+	stop.Store(true)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	d.close()
+	p.kill(t)
+	if err := c.Delete(id, patience); err != nil {
+		t.Error(err)
 	}
 }
 
 // progress waits until every writer had some requests answered.
 func progress(t *testing.T, ws []*writer) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for _, w := range ws {
-		for from := w.done.Load(); w.done.Load() < from+20; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("a writer hangs")
+	for i, w := range ws {
+		from := w.done.Load()
+		waitFor(t, fmt.Sprintf("writer %d", i), func() bool { return w.done.Load() > from+20 })
+	}
+}
+
+// A server dies with more requests than it has tags: the kernel must notice without waiting for
+// their timeout of 30 s.
+func TestServerKilledWithEveryTagBusy(t *testing.T) {
+	c := control(t)
+	const writers = 64 // twice the depth
+	file, _ := backing(t, writers*writerBlock)
+	p := spawn(t, file, "", "UBLK_TEST_STALL=1")
+	id := uint32(p.id)
+	defer func() {
+		p.kill(t)
+		if err := c.Delete(id, patience); err != nil {
+			t.Error(err)
+		}
+	}()
+	d := openDisk(t, BlockPath(id))
+	defer d.close()
+	var wg sync.WaitGroup
+	for i := range writers {
+		b := aligned(t, writerBlock)
+		stamp(b, uint64(i))
+		wg.Go(func() {
+			if _, err := unix.Pwrite(d.fd, b, int64(i)*writerBlock); err != nil {
+				t.Errorf("writer %d: %v", i, err)
 			}
+		})
+	}
+	inflight := fmt.Sprintf("/sys/block/ublkb%d/inflight", id)
+	waitFor(t, "31 writes under way", func() bool {
+		b, err := os.ReadFile(inflight)
+		return err == nil && strings.Contains(string(b), "31")
+	})
+	start := time.Now()
+	p.kill(t)
+	p = spawn(t, file, strconv.Itoa(int(id)))
+	wg.Wait()
+	took := time.Since(start)
+	t.Logf("all writes answered %v after the kill", took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		t.Error("the kernel waited for the requests' timeout")
+	}
+	b, r := aligned(t, writerBlock), aligned(t, writerBlock)
+	for i := range writers {
+		stamp(b, uint64(i))
+		if d.read(r, int64(i)*writerBlock); !bytes.Equal(b, r) {
+			t.Errorf("write %d was lost", i)
 		}
 	}
 }
@@ -227,6 +335,49 @@ func TestRecoveryStartedTwice(t *testing.T) {
 	d.close()
 	p.kill(t)
 	if err := c.Delete(id, patience); err != nil {
+		t.Error(err)
+	}
+}
+
+// A device can be handed from one server to the next without a death, where the kernel has QUIESCE
+// and the device is idle.
+func TestQuiescedDeviceIsTakenOver(t *testing.T) {
+	c := control(t)
+	if !kernelAtLeast(t, Quiesce.Since()) {
+		t.Skipf("skipped: QUIESCE needs Linux %s", Quiesce.Since())
+	}
+	_, f := backing(t, 1<<20)
+	cfg := ServeConfig{Device: DeviceConfig{ID: AnyID, Want: Quiesce}, Timeout: patience}
+	s, err := Serve(c, cfg, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := s.Info().ID
+	d := openDisk(t, s.Path())
+	b, r := aligned(t, 4096), aligned(t, 4096)
+	stamp(b, 1)
+	d.write(b, 0)
+	if err := c.Quiesce(id, time.Second, patience); err != nil {
+		t.Fatal(err)
+	}
+	<-s.stopped
+	if s.err != nil {
+		t.Error(s.err)
+	}
+	got := make(chan error)
+	go func() { // waits in the kernel until there is a server again
+		_, err := unix.Pread(d.fd, r, 0)
+		got <- err
+	}()
+	cfg.Recover, cfg.Device.ID = true, int(id)
+	if s, err = Serve(c, cfg, f); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil || !bytes.Equal(b, r) {
+		t.Errorf("read across the change of servers: %v", err)
+	}
+	d.close()
+	if err := s.Stop(); err != nil {
 		t.Error(err)
 	}
 }

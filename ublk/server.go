@@ -60,7 +60,9 @@ func Serve(ctl *Control, cfg ServeConfig, target Target) (*Server, error) {
 	if err == nil && cfg.Recover {
 		err = ctl.EndRecovery(s.info.ID, cfg.Timeout)
 	} else if err == nil {
-		err = ctl.Start(s.info.ID, cfg.Timeout)
+		if err = ctl.Start(s.info.ID, cfg.Timeout); err == nil {
+			err = TuneDisk(s.info)
+		}
 	}
 	if err == nil {
 		return s, nil
@@ -145,7 +147,7 @@ func (s *Server) open() (err error) {
 	if s.queue, err = NewQueue(s.ring, s.dev, 0, queueData); err == nil {
 		err = s.queue.Fetch()
 	}
-	if err != nil { // closing the ring gives back what was fetched
+	if err != nil { // the end of the ring takes back what was offered
 		return errors.Join(err, s.ring.Close(), s.dev.Close(), s.pool.Close())
 	}
 	return nil
@@ -183,7 +185,6 @@ func (s *Server) begin(io IO) {
 	r := &s.reqs[io.Tag]
 	*r = Request{IO: io, server: s}
 	if s.waits > 0 || !s.memory(r) {
-		r.queued = true
 		s.fifo[(s.first+s.waits)%len(s.fifo)] = io.Tag
 		s.waits++
 		return
@@ -209,7 +210,6 @@ func (s *Server) resumeWaiting() {
 		}
 		s.first = (s.first + 1) % len(s.fifo)
 		s.waits--
-		r.queued = false
 		s.target.Begin(r)
 	}
 }

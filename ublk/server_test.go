@@ -2,11 +2,13 @@ package ublk
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,9 @@ import (
 func TestAddStartStopDeleteCycles(t *testing.T) {
 	c := control(t)
 	target := newNull(t, 64<<20)
-	cfg := ServeConfig{Device: DeviceConfig{ID: AnyID, Depth: 16}, PoolSize: 1 << 20, Timeout: patience}
+	cfg := ServeConfig{
+		Device: DeviceConfig{ID: AnyID, Depth: 16}, PoolSize: 1 << 20, Timeout: patience,
+	}
 	const cycles = 25
 	start := time.Now()
 	var last uint32
@@ -67,23 +71,18 @@ func TestNullReadsZerosAndForgets(t *testing.T) {
 	d.close()
 }
 
-// Random reads, writes, discards and zeroings of every size against an array of bytes, and in the
-// end the file itself.
-func TestFileTargetHoldsWhatWasWritten(t *testing.T) {
-	c := control(t)
-	const size = 8 << 20
-	path, f := backing(t, size)
-	s := serve(t, c, ServeConfig{Device: DeviceConfig{Depth: 32}, PoolSize: 2 << 20}, f)
-	d := openDisk(t, s.Path())
+// exercise does random reads, writes, discards and zeroings of every size on a disk of zeros,
+// against an array of bytes, which it returns.
+func exercise(t *testing.T, d disk, size int64, steps int) []byte {
+	t.Helper()
 	model, buf := make([]byte, size), aligned(t, 1<<20)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	const steps = 400
 	for i := range steps {
 		n := int64(512) << rnd.IntN(12)
 		off := rnd.Int64N((size-n)/512+1) * 512
 		switch rnd.IntN(8) {
-		case 0:
-			n, off = max(n, 4096), off&^4095 // aligned: must not be ignored by the block layer
+		case 0: // discards of parts of blocks may be ignored, so these are whole blocks
+			n, off = max(n, 4096), off&^4095
 			n = min(n, size-off)
 			d.zero(unix.BLKDISCARD, off, n)
 			clear(model[off : off+n])
@@ -104,10 +103,111 @@ func TestFileTargetHoldsWhatWasWritten(t *testing.T) {
 		}
 	}
 	d.sync()
+	return model
+}
+
+func TestFileTargetHoldsWhatWasWritten(t *testing.T) {
+	c := control(t)
+	const size = 8 << 20
+	path, f := backing(t, size)
+	s := serve(t, c, ServeConfig{Device: DeviceConfig{Depth: 32}, PoolSize: 2 << 20}, f)
+	d := openDisk(t, s.Path())
+	model := exercise(t, d, size, 400)
 	d.close()
 	got, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, model) {
 		t.Errorf("the file differs from what was written (%v)", err)
+	}
+}
+
+// The backing is a block device here: one of ours, which lives in memory.
+func TestFileTargetOnABlockDevice(t *testing.T) {
+	c := control(t)
+	const size = 4 << 20
+	l := loopOf(t, c, 1, 64, size)
+	f, err := OpenFile(BlockPath(l.infos[0].ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := ServeConfig{Device: DeviceConfig{ID: AnyID}, Timeout: patience}
+	s, err := Serve(c, cfg, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := openDisk(t, s.Path())
+	model := exercise(t, d, size, 200)
+	d.close()
+	if err := s.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	l.stop(0)
+	if !bytes.Equal(l.l.data[0], model) {
+		t.Error("the device differs from what was written")
+	}
+}
+
+// recorder is a null target that keeps what it was asked.
+type recorder struct {
+	*Null
+	params Params
+	ios    chan IO
+}
+
+func (r *recorder) Params() Params { return r.params }
+
+func (r *recorder) Begin(req *Request) {
+	if req.Op != Read {
+		r.ios <- req.IO
+	}
+	r.Null.Begin(req)
+}
+
+// Flushes and FUA arrive where there is a volatile cache, and only there; zeroing says whether
+// space is to be kept.
+func TestRequestsArriveAsTheyWereMade(t *testing.T) {
+	c := control(t)
+	for _, cache := range []bool{false, true} {
+		n := newNull(t, 64<<20)
+		p := n.Params()
+		p.VolatileCache, p.FUA, p.LogicalBlock = cache, cache, 4096
+		r := &recorder{Null: n, params: p, ios: make(chan IO, 100)}
+		s := serve(t, c, ServeConfig{Device: DeviceConfig{Depth: 8}}, r)
+		d := openDisk(t, s.Path())
+		b := aligned(t, 1<<20)
+		d.write(b, 1<<20)
+		d.sync()
+		iov := [][]byte{b[:4096]}
+		if _, err := unix.Pwritev2(d.fd, iov, 8192, unix.RWF_DSYNC); err != nil {
+			t.Fatal(err)
+		}
+		d.zero(unix.BLKZEROOUT, 4096, 8192)
+		d.zero(unix.BLKDISCARD, 0, 16<<20)
+		d.close()
+		want := []IO{
+			{Op: Write, Off: 1 << 20, Len: 1 << 20},
+			{Op: Flush}, // fsync
+			{Op: Write, Flags: FlagFUA, Off: 8192, Len: 4096},
+			{Op: Flush}, // the kernel's own after a durable write
+			{Op: WriteZeroes, Flags: FlagNoUnmap, Off: 4096, Len: 8192},
+			{Op: Discard, Len: 16 << 20},
+		}
+		if !cache {
+			want[2].Flags = 0
+			want = slices.DeleteFunc(want, func(io IO) bool { return io.Op == Flush })
+		}
+		for i, w := range want {
+			got := <-r.ios
+			got.Tag, got.Flags = 0, got.Flags&(FlagFUA|FlagNoUnmap)
+			if got != w {
+				t.Errorf("cache %v, request %d: %+v, want %+v", cache, i, got, w)
+			}
+		}
+		if len(r.ios) > 0 {
+			t.Errorf("cache %v: also %+v", cache, <-r.ios)
+		}
 	}
 }
 
@@ -208,18 +308,14 @@ func TestTryStopSparesDevicesInUse(t *testing.T) {
 	}
 	s := serve(t, c, ServeConfig{}, newNull(t, 64<<20))
 	d := openDisk(t, s.Path())
-	if err := c.TryStop(s.Info().ID, patience); err == nil || !strings.Contains(err.Error(), "in use") {
+	if err := c.TryStop(s.Info().ID, patience); !errors.Is(err, ErrBusy) {
 		t.Errorf("stopped a device in use: %v", err)
 	}
 	d.read(aligned(t, 4096), 0)
 	d.close()
-	deadline := time.Now().Add(patience)
-	for c.TryStop(s.Info().ID, patience) != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("never stopped")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	waitFor(t, "the stop of an unused device", func() bool {
+		return c.TryStop(s.Info().ID, patience) == nil
+	})
 }
 
 // DEL_DEV waits for everybody who has the disk open, and says so rather than hang.

@@ -25,7 +25,6 @@ type Request struct {
 	Step int    // the target's, 0 at Begin
 
 	server *Server
-	queued bool // waits for memory
 }
 
 // opData marks operations of targets in user_data; the queue has queueData.
