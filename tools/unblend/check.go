@@ -31,12 +31,12 @@ Exit code 5: damage was found that is not repaired.`,
 			var opt placement.CheckOptions
 			fs.BoolVar(&opt.Data, "data", false, "read every block of data and verify its checksum")
 			fs.BoolVar(&opt.Repair, "repair", false, "write good copies over bad ones")
-			return func(_ context.Context, in *invocation) error { return check(in, opt) }
+			return func(ctx context.Context, in *invocation) error { return check(ctx, in, opt) }
 		},
 	}
 }
 
-func check(in *invocation, opt placement.CheckOptions) error {
+func check(ctx context.Context, in *invocation, opt placement.CheckOptions) error {
 	pool, err := device.OpenPool(in.args, device.PoolOptions{ReadOnly: !opt.Repair})
 	if err != nil {
 		return adviseCheck(err)
@@ -44,8 +44,11 @@ func check(in *invocation, opt placement.CheckOptions) error {
 	p := newProgress(in, "checking")
 	opt.Progress = p.show
 	begin := time.Now()
-	rep, err := placement.Check(pool.Disks(), opt)
+	rep, err := placement.Check(interruptibly(ctx, pool.Disks()), opt)
 	p.end()
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), pool.Close())
+	}
 	if err = errors.Join(err, pool.Close()); err != nil && rep == nil {
 		return fmt.Errorf("check %s: %w", in.args[0], err)
 	}

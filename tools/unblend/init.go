@@ -45,11 +45,11 @@ guest's next flush. The default acknowledges durable writes only.`,
 		},
 		setup: func(fs *pflag.FlagSet) action {
 			o := initFlags(fs)
-			return func(_ context.Context, in *invocation) error {
+			return func(ctx context.Context, in *invocation) error {
 				if err := o.check(in); err != nil {
 					return err
 				}
-				return o.run(in)
+				return o.run(ctx, in)
 			}
 		},
 	}
@@ -132,7 +132,7 @@ func (o *initOptions) check(in *invocation) error {
 
 // run claims the devices, makes the pool and says what it looks like. If anything goes wrong, files
 // that it created are removed.
-func (o *initOptions) run(in *invocation) error {
+func (o *initOptions) run(ctx context.Context, in *invocation) error {
 	devs, err := o.open()
 	if err != nil {
 		return o.advise(err)
@@ -141,7 +141,7 @@ func (o *initOptions) run(in *invocation) error {
 		err = errors.Join(err, d.Prepare())
 	}
 	if err == nil {
-		err = o.format(in, devs)
+		err = o.format(ctx, in, devs)
 	}
 	var label *placement.Label
 	if err == nil {
@@ -178,8 +178,8 @@ func (o *initOptions) open() (devs []*device.Device, err error) {
 	return devs, nil
 }
 
-func (o *initOptions) format(in *invocation, devs []*device.Device) error {
-	disks := placement.Disks{devs[0], devs[len(devs)-1]}
+func (o *initOptions) format(ctx context.Context, in *invocation, devs []*device.Device) error {
+	disks := interruptibly(ctx, placement.Disks{devs[0], devs[len(devs)-1]})
 	p := newProgress(in, "writing the log")
 	defer p.end()
 	cfg := placement.FormatConfig{

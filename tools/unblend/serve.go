@@ -35,14 +35,13 @@ the pool without devices, and says so.
 		},
 		setup: func(fs *pflag.FlagSet) action {
 			c := serveFlags(fs)
-			return func(_ context.Context, in *invocation) error {
+			return func(ctx context.Context, in *invocation) error {
 				cfg, err := c.config(in)
 				if err != nil {
 					return err
 				}
 				slog.SetDefault(slog.New(logHandler(in)))
-				// The daemon handles signals itself: it ends in order.
-				return daemon.Run(context.Background(), cfg)
+				return daemon.Run(ctx, cfg)
 			}
 		},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"unblend/tools/internal/control"
 )
 
 // program runs a verb in a process of its own, as tests of the daemon must.
@@ -58,6 +61,61 @@ func startDaemon(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	_ = cmd.Wait()
 	t.Fatalf("the daemon does not answer:\n%s", said)
 	return nil, nil
+}
+
+// TestInterruptedInit holds that an init that is broken off leaves no file, and that check says so
+// too.
+func TestInterruptedInit(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	pool := filepath.Join(t.TempDir(), "pool")
+	code, _, said := call(ctx, "init", pool, "--size", "64M", "--log-size", "8M",
+		"--segment-size", "1M")
+	if code != control.ExitInterrupted || said != "unblend: interrupted\n" {
+		t.Errorf("init: exit code %d, %q", code, said)
+	}
+	if _, err := os.Stat(pool); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file: %v", err)
+	}
+	must(t, 0, "init", pool, "--size", "64M", "--log-size", "8M", "--segment-size", "1M")
+	if code, _, _ := call(ctx, "check", pool); code != control.ExitInterrupted {
+		t.Errorf("check: exit code %d", code)
+	}
+}
+
+// TestUnprivileged holds that a user who may not is told so.
+func TestUnprivileged(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+	dir, err := os.MkdirTemp("/tmp", "unblend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, pool := filepath.Join(dir, "unblend"), filepath.Join(dir, "pool")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(exe, self, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	must(t, 0, "init", pool, "--size", "64M", "--log-size", "8M", "--segment-size", "1M")
+	for _, args := range [][]string{
+		{"check", pool}, {"init", pool, "--force"},
+		{"init", filepath.Join(dir, "new"), "--size", "64M"},
+	} {
+		cmd := program(args...)
+		cmd.Path = exe
+		nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody}
+		out, err := cmd.CombinedOutput()
+		want := "permission denied; use sudo\n"
+		if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(string(out), want) {
+			t.Errorf("%q: %v, %s", args, err, out)
+		}
+	}
 }
 
 // TestServe is a pool's life on any machine with io_uring, with or without ublk: made, served,

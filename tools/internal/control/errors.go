@@ -145,6 +145,9 @@ func ErrorOf(err error) *Error {
 	// Joined errors come as lines; an Error is one line.
 	message := strings.ReplaceAll(err.Error(), "\n", "; ")
 	e = &Error{Code: CodeFailed, Message: units.Printable(message), Err: err}
+	if errors.Is(err, device.ErrPermission) {
+		e.Next = "use sudo"
+	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
 			e.Code = s.code
