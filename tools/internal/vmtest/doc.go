@@ -1,0 +1,16 @@
+// Package vmtest holds the tests of the whole program on real kernels. They boot one of Debian's
+// kernels in a virtual machine and run themselves in it, as root, with the ublk driver: a test
+// function is called on the host, where it starts the machine, and again in the machine, where it
+// does the work.
+//
+//	UNBLEND_VM=1 go test ./tools/internal/vmtest -v -run Kill
+//
+// The environment decides what runs, and how long:
+//
+//	UNBLEND_VM=1           boot machines; without it every test is skipped
+//	UNBLEND_VM_KERNEL=7.3  the kernel, as vm.Config has it; default 6.12
+//	UNBLEND_NO_SKIP=1      what cannot run here fails
+//	UNBLEND_SECONDS=120    length of the fio runs
+//	UNBLEND_KILLS=30       how often the daemon is killed in one run
+//	UNBLEND_CUTS=20        power cuts
+package vmtest
