@@ -54,8 +54,9 @@ func (s *Server) Attach(disk, device string) error {
 	if !within(attachWait, func() bool { return !a.exists() }) {
 		return fmt.Errorf("%s: attached, or open in a program: %w", device, unix.EBUSY)
 	}
+	// Read-only, or the device would count as in use by somebody who writes to it.
 	var err error
-	if a.dev, err = os.OpenFile(device, os.O_RDWR, 0); err != nil {
+	if a.dev, err = os.Open(device); err != nil {
 		return err
 	}
 	if err := s.startAttached(device, a, d); err != nil {
