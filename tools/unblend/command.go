@@ -91,6 +91,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	case "--version":
 		args = []string{"version"}
 	}
+	args = verbFirst(args)
 	c := find(args[0])
 	if c == nil {
 		return report(s, unknownVerb(args[0]), nil)
@@ -114,6 +115,22 @@ func run(ctx context.Context, args []string, s streams) int {
 	return report(s, do(ctx, in), in)
 }
 
+// verbFirst moves common flags that stand before the verb behind it: where they stand makes no
+// difference. Other arguments come back as they are.
+func verbFirst(args []string) []string {
+	var common commonFlags
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.SetInterspersed(false)
+	fs.SetOutput(io.Discard)
+	fs.BoolVar(&common.json, "json", false, "")
+	fs.StringVar(&common.socket, "socket", "", "")
+	if fs.Parse(args) != nil || fs.NArg() == 0 || fs.NArg() == len(args) {
+		return args
+	}
+	leading := args[:len(args)-fs.NArg()]
+	return slices.Concat(fs.Args()[:1], leading, fs.Args()[1:])
+}
+
 // find returns the verb of that name, or nil.
 func find(name string) *command {
 	for _, c := range commands() {
@@ -130,7 +147,7 @@ func unknownVerb(name string) error {
 		Message: fmt.Sprintf("unknown verb %q", name[:min(len(name), 64)]),
 	}
 	if strings.HasPrefix(name, "-") {
-		e.Message = fmt.Sprintf("flag %s before the verb; flags come after it", e.Message[13:])
+		e.Message = fmt.Sprintf("flag %s before the verb; a verb's flags come after it", e.Message[13:])
 	}
 	return e
 }
