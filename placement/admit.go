@@ -69,7 +69,9 @@ func (p *Pool) mustFail(r *Request) errno {
 	case p.readOnly != nil:
 		return erofs
 	case p.opt.OnFull == FullFails && p.back.drained() && p.lacksSpace(r):
-		return syscall.ENOSPC
+		if owns, known := p.ownsAll(r); known && !owns {
+			return syscall.ENOSPC
+		}
 	}
 	return 0
 }
@@ -85,9 +87,11 @@ func (p *Pool) mayAdmit(r *Request) bool {
 		p.stats.IndexStalls++
 		return false
 	}
-	if p.lacksSpace(r) && !p.ownsAll(r) {
-		p.stats.SpaceStalls++
-		return false
+	if p.lacksSpace(r) {
+		if owns, _ := p.ownsAll(r); !owns {
+			p.stats.SpaceStalls++
+			return false
+		}
 	}
 	return true
 }
@@ -104,24 +108,24 @@ func (p *Pool) lacksSpace(r *Request) bool {
 }
 
 // ownsAll reports whether every block of r already has a place of its own in the map, so that
-// destaging r takes no space. It answers no when it would have to wait for a page; the page is
-// then on its way, and r asks again.
-func (p *Pool) ownsAll(r *Request) bool {
+// destaging r takes no space. It is not known when a page has to come first; the page is then on
+// its way, and r asks again.
+func (p *Pool) ownsAll(r *Request) (owns, known bool) {
 	n := r.Vol.node
 	if p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) || p.zeroing(r) {
-		return false
+		return false, true
 	}
-	all := true
+	owns, known = true, true
 	for b := r.first; b < r.first+r.count; b++ {
 		if d, ok := p.index.get(n.rec.ID, b); ok && d.flags&dirtyZero != 0 {
-			return false
+			return false, true
 		}
 		e, err := p.find(&n.tree, b, nil)
 		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e) {
-			all = false
+			owns, known = false, known && err != errWait
 		}
 	}
-	return all
+	return owns, known
 }
 
 // zeroing reports whether an older request that zeroes blocks of r is under way: they will not be

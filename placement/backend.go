@@ -14,7 +14,8 @@ type backend struct {
 	pending int  // device operations under way
 	tight   bool // nothing more fits before the next checkpoint
 	open    bool // destage open segments too: the guests are idle, or a drain was asked for
-	drain   bool // a control operation wants everything destaged
+	drain   bool // a control operation wants everything up to drainTo destaged
+	drainTo uint64
 	wanted  bool // a control operation wants a checkpoint
 
 	batch   []moving
@@ -135,7 +136,7 @@ func (b *backend) choose() bool {
 func (b *backend) mustCheckpoint(pressure int, idle bool) bool {
 	p := b.p
 	switch {
-	case b.tight, b.wanted && !(b.drain && b.backlog()), p.cache.dirty >= p.dirtyLimit,
+	case b.tight, b.wanted && !(b.drain && b.undrained()), p.cache.dirty >= p.dirtyLimit,
 		len(p.blocks.freed) > cap(p.blocks.freed)*3/4,
 		len(p.pages.freed) > cap(p.pages.freed)*3/4:
 		return true
@@ -163,6 +164,12 @@ func (b *backend) sealOldest() {
 
 // backlog reports whether the log holds anything that could be destaged.
 func (b *backend) backlog() bool { return b.p.index.len() > 0 || b.p.zeros.len() > 0 }
+
+// undrained reports whether the log holds anything that a drain waits for.
+func (b *backend) undrained() bool {
+	i := b.oldest(0)
+	return i >= 0 && b.p.ring.Segment(i).FirstSeq <= b.drainTo || b.p.zeros.minSeq() <= b.drainTo
+}
 
 // drained reports whether nothing is left whose destaging could make room.
 func (b *backend) drained() bool {

@@ -34,7 +34,32 @@ func catalogueIndex(id uint32) uint64 { return uint64(id) / nodesPerPage * fanou
 
 func (b *backend) beginCheckpoint() {
 	b.phase = cutCatalogue
-	b.p.dirtyLimit = len(b.p.cache.frames) - minFrames/4
+	b.p.dirtyLimit = b.p.cache.cutLimit()
+}
+
+// cutLimit returns how many frames may be dirty when a checkpoint is cut. The others are for reads.
+func (c *cache) cutLimit() int { return len(c.frames) - minFrames/4 }
+
+// touch notes that n's record has to be written by the next checkpoint.
+func (p *Pool) touch(n *node) {
+	if !n.stale {
+		n.stale = true
+		p.stale++
+	}
+}
+
+// cutNeeds returns the most catalogue pages that the cut of a checkpoint now would change.
+func (p *Pool) cutNeeds() int {
+	const above = nodesPerPage * fanout
+	leaves := min(p.stale, int(p.nextNode)/nodesPerPage+1)
+	return leaves + min(leaves, int(p.nextNode)/above+1) + 2
+}
+
+// cutFits reports whether there are frames and free pages for the cut of a checkpoint when more
+// pages, and one more node, have been changed before.
+func (p *Pool) cutFits(more int) bool {
+	need := p.cutNeeds() + more + 2
+	return p.cache.dirty+need <= p.cache.cutLimit() && uint64(need) < p.pages.free
 }
 
 // cutRoot makes the catalogue pages of all changed nodes changeable, which may take several calls,
@@ -65,8 +90,12 @@ func (b *backend) cutRoot() bool {
 func (b *backend) markRemovable() {
 	start := b.p.replayStart()
 	for _, n := range b.p.order {
+		if !b.p.cutFits(0) {
+			return // the next checkpoint goes on
+		}
 		if n.gone() && n.root.Flags == 0 && n.rec.LastSeq < start && !n.removed {
-			n.removed, n.stale = true, true
+			n.removed = true
+			b.p.touch(n)
 		}
 	}
 }
@@ -81,6 +110,7 @@ func (b *backend) fixRoot() {
 			b.writeRecord(n)
 		}
 	}
+	b.pruneCatalogue()
 	p.sealPages(true)
 	p.pages.clearFreed()
 	p.blocks.clearFreed()
@@ -115,6 +145,7 @@ func (b *backend) writeRecord(n *node) {
 	}
 	slot := nodeSlot(p.cache.page(f), n.rec.ID)
 	n.stale = false
+	p.stale--
 	if n.removed {
 		clear(slot)
 		return
@@ -124,6 +155,20 @@ func (b *backend) writeRecord(n *node) {
 		n.rec.Levels = n.levels
 	}
 	n.rec.encode(slot)
+}
+
+// pruneCatalogue removes the catalogue pages that hold no record any more.
+func (b *backend) pruneCatalogue() {
+	p := b.p
+	for _, n := range p.order {
+		if !n.removed {
+			continue
+		}
+		f, err := p.descend(&p.catalogue, catalogueIndex(n.rec.ID), 1, nil)
+		if err == nil && f != noFrame {
+			p.prune(f)
+		}
+	}
 }
 
 func (b *backend) listTreePages() {

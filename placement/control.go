@@ -82,6 +82,9 @@ func (p *Pool) runControls() bool {
 		p.control = nil
 		p.controlsDone.add(c)
 	}
+	if p.controlsWait() {
+		return false
+	}
 	c := p.controls.take()
 	if c == nil {
 		return false
@@ -90,6 +93,21 @@ func (p *Pool) runControls() bool {
 	if c.Err = p.beginControl(c); c.Err != nil {
 		c.applied = true
 	}
+	return true
+}
+
+// controlsWait reports whether so many nodes have been changed that a checkpoint has to come before
+// the next operation, and sees to it that it comes.
+func (p *Pool) controlsWait() bool {
+	b := &p.back
+	if p.controls.head == nil || p.readOnly != nil || b.over || p.stale == 0 {
+		return false
+	}
+	need := p.cutNeeds()
+	if need <= p.cache.cutLimit()/4 && uint64(need) <= p.opt.reservePages/4 {
+		return false
+	}
+	b.tight = true
 	return true
 }
 
@@ -111,7 +129,7 @@ func (p *Pool) controlOver(c *Control) bool {
 	case Checkpoint, Shutdown:
 		return !b.wanted
 	case Drain:
-		if b.wanted || b.backlog() {
+		if b.wanted || b.undrained() {
 			return false
 		}
 		b.drain = false
@@ -132,6 +150,10 @@ func (p *Pool) beginControl(c *Control) error {
 		err = p.planCreate(c)
 	case Checkpoint, Drain, Shutdown:
 		p.back.wanted, p.back.drain = true, c.Op == Drain
+		p.back.drainTo = p.ring.LastPublished()
+		for i := 0; c.Op == Drain && i < p.ring.Lanes(); i++ {
+			p.ring.Lane(i).Seal() // what comes now is not waited for
+		}
 		p.back.clean = c.Op == Shutdown
 		return nil
 	default:
@@ -160,6 +182,9 @@ func (p *Pool) planCreate(c *Control) error {
 	}
 	if p.nextNode > MaxNode || len(p.order) >= p.opt.MaxNodes {
 		return fmt.Errorf("volumes: %d: %w", len(p.order), ErrTooMany)
+	}
+	if p.pageNeed+p.opt.reservePages+catalogueLevels > p.pages.available() {
+		return fmt.Errorf("metadata area: %w", ErrFull)
 	}
 	c.mark = Mark{
 		Kind: MarkCreate, Node: p.nextNode, Epoch: p.epoch, Time: c.Time, Size: uint64(c.Size),
@@ -261,10 +286,12 @@ func (p *Pool) applyBody(seq uint64, body []byte) {
 func (p *Pool) apply(seq uint64, m *Mark) {
 	p.lastMark, p.back.changed = seq, true
 	if m.Kind == MarkCreate {
-		p.addNode(&NodeRecord{
+		n := p.addNode(&NodeRecord{
 			ID: m.Node, Birth: m.Epoch, Flags: NodeExists, QueueDepth: m.QueueDepth,
 			Device: m.Device, Size: m.Size, Created: m.Time, Name: m.Name,
-		}).attach(m)
+		})
+		p.touch(n)
+		n.attach(m)
 		p.nextNode = max(p.nextNode, m.Node+1)
 		return
 	}
@@ -273,7 +300,7 @@ func (p *Pool) apply(seq uint64, m *Mark) {
 		p.replayErr = fmt.Errorf("mark %d: node %d is unknown: %w", seq, m.Node, ErrDamaged)
 		return
 	}
-	n.stale = true
+	p.touch(n)
 	switch m.Kind {
 	case MarkDelete:
 		delete(p.names, n.rec.Name)
@@ -292,7 +319,6 @@ func (p *Pool) apply(seq uint64, m *Mark) {
 
 // attach notes that n's device is wanted, if the mark says so.
 func (n *node) attach(m *Mark) {
-	n.stale = true
 	if m.Flags&MarkAttached == 0 {
 		return
 	}

@@ -60,6 +60,8 @@ const (
 	defaultIdle         = 1_000_000_000
 	defaultCheckpoint   = 30_000_000_000
 
+	minExtents = maxBlocks/extentMin + 1
+
 	// maxVector is how many blocks the back end moves with one operation: 1 MiB.
 	maxVector = 256
 )
@@ -91,6 +93,8 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%d page frames: at least %d: %w", o.Frames, minFrames, ErrConfig)
 	case o.IndexEntries < 2*maxBlocks:
 		return fmt.Errorf("%d index entries: at least %d: %w", o.IndexEntries, 2*maxBlocks, ErrConfig)
+	case o.Extents < minExtents:
+		return fmt.Errorf("%d zero extents: at least %d: %w", o.Extents, minExtents, ErrConfig)
 	case o.Low <= 0 || o.Low >= o.High || o.High >= 1000:
 		return fmt.Errorf("marks of %d and %d thousandths: want 0 < low < high < 1000: %w",
 			o.Low, o.High, ErrConfig)

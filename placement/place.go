@@ -89,19 +89,20 @@ func (b *backend) placeOne(m *moving) error {
 		p.blocks.release(old.Addr)
 	}
 	putEntry(p.cache.page(f), slotAt(m.block, 1), e)
-	n.countMapped(old, e)
+	p.countMapped(n, old, e)
 	m.addr, m.write = e.Addr, e.Flags == FlagMapped
 	return nil
 }
 
 // countMapped keeps the node's number of mapped blocks.
-func (n *node) countMapped(old, e Entry) {
+func (p *Pool) countMapped(n *node, old, e Entry) {
 	n.rec.Mapped += uint64(e.Flags&FlagMapped) - uint64(old.Flags&FlagMapped)
-	n.stale = true
+	p.touch(n)
 }
 
 // placeFor chooses the address of a block: its natural place in the leaf's home chunk if that is
 // free or already its own, else the place it has, else the next of the chunk that is being packed.
+// The last free blocks are kept for those whose write fails.
 func (b *backend) placeFor(n *node, f int32, block uint64, old Entry, owned bool) (uint64, error) {
 	p := b.p
 	if err := b.findHome(n, f, block); err != nil {
@@ -112,13 +113,18 @@ func (b *backend) placeFor(n *node, f int32, block uint64, old Entry, owned bool
 		if owned && old.Addr == natural {
 			return natural, nil
 		}
-		ok, err := p.blocks.allocAt(natural, &b.waiter)
-		if ok || err != nil {
-			return natural, err
+		if p.blocks.free > maxBadBlocks {
+			ok, err := p.blocks.allocAt(natural, &b.waiter)
+			if ok || err != nil {
+				return natural, err
+			}
 		}
 	}
-	if owned {
+	switch {
+	case owned:
 		return old.Addr, nil
+	case p.blocks.free <= maxBadBlocks:
+		return 0, errFull
 	}
 	return p.blocks.alloc(&b.waiter)
 }

@@ -53,6 +53,7 @@ type Pool struct {
 	nextNode  uint32
 	epoch     uint32
 	lastMark  uint64 // sequence of the last mark applied
+	stale     int    // nodes whose record the next checkpoint writes
 
 	runq     waitList
 	opWait   waitList // those that wait for an operation's slot or a frame
@@ -190,7 +191,7 @@ func (p *Pool) refuse(r *Request) errno {
 	n := r.Vol.node
 	switch {
 	case r.Off < 0 || r.Len < 0 || r.Off%SectorSize != 0 || r.Len%SectorSize != 0,
-		r.Off+r.Len > int64(n.rec.Size),
+		r.Off > int64(n.rec.Size) || r.Len > int64(n.rec.Size)-r.Off,
 		(r.Kind == Read || r.Kind == Write) && r.Len > MaxIO:
 		return einval
 	case r.Kind != Read && r.Kind != Flush && (p.readOnly != nil || n.rec.Frozen != 0):

@@ -18,13 +18,14 @@ func (p *Pool) punch(n *node, from, to uint64, w *waiter) (uint64, error) {
 	return end, nil
 }
 
-// punchLeaf removes the blocks [from, to) of one leaf, which exists.
+// punchLeaf removes the blocks [from, to) of one leaf, and the leaf when it is empty. Where there is
+// none below an empty page, making one and removing it removes that page too.
 func (p *Pool) punchLeaf(n *node, from, to uint64, w *waiter) error {
 	f, err := p.descend(&n.tree, from, 1, w)
 	if err != nil {
 		return err
 	}
-	if !p.anyEntry(f, from, to) {
+	if f != noFrame && !p.anyEntry(f, from, to) && !isZero(p.cache.page(f)) {
 		return nil
 	}
 	if f, err = p.own(&n.tree, from, w); err != nil {
@@ -42,7 +43,7 @@ func (p *Pool) punchLeaf(n *node, from, to uint64, w *waiter) error {
 			p.blocks.release(e.Addr)
 		}
 		putEntry(p.cache.page(f), slotAt(b, 1), Entry{})
-		n.countMapped(e, Entry{})
+		p.countMapped(n, e, Entry{})
 	}
 	p.prune(f)
 	return nil
@@ -58,8 +59,8 @@ func (p *Pool) anyEntry(f int32, from, to uint64) bool {
 	return false
 }
 
-// nextLeaf returns the first block at or after from for which the tree has a leaf page, or the end
-// of the address space.
+// nextLeaf returns the first block at or after from for which the tree has a leaf page or an empty
+// page above one, which something that was given up left, or the end of the address space.
 func (p *Pool) nextLeaf(t *tree, from uint64, w *waiter) (uint64, error) {
 	const none = ^uint64(0)
 	for from>>(fanoutBits*t.levels) == 0 {
@@ -71,6 +72,9 @@ func (p *Pool) nextLeaf(t *tree, from uint64, w *waiter) (uint64, error) {
 			f, err := p.cache.need(key(treePage, e.Addr), e.CRC, w)
 			if err != nil {
 				return 0, err
+			}
+			if isZero(p.cache.page(f)) {
+				return from, nil
 			}
 			e = entryAt(p.cache.page(f), slotAt(from, level))
 			level--

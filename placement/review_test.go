@@ -2,6 +2,8 @@ package placement
 
 import (
 	"errors"
+	"fmt"
+	"syscall"
 	"testing"
 
 	"unblend/log"
@@ -211,4 +213,138 @@ func TestReviewOneWriteOfALongRunFails(t *testing.T) {
 	}
 	r.open()
 	r.check()
+}
+
+// A deleted volume is freed although its map has empty pages: what had begun to use them was given
+// up for want of something.
+func TestReviewWalkOverEmptyPages(t *testing.T) {
+	for _, leaf := range []bool{false, true} {
+		r := newRig(t, 64<<20)
+		free := r.p.Status().PagesFree
+		v := r.create("a", 8<<20)
+		if !leaf {
+			r.p.dirtyLimit = r.p.cache.dirty + 1
+		}
+		for { // the bitmap page has to be read first
+			_, err := r.p.own(&v.node.tree, 0, &r.p.back.waiter)
+			if leaf && err == nil || !leaf && err == errTight {
+				break
+			}
+			r.next(func() bool { return !r.p.back.waiting })
+		}
+		r.p.dirtyLimit = r.p.opt.dirtyLimit()
+		if v.node.root.Flags == 0 {
+			t.Fatal("no empty page")
+		}
+		r.must(&Control{Op: RemoveVolume, Name: "a"})
+		r.next(func() bool { return r.p.walkable() == nil })
+		for range 3 {
+			r.must(&Control{Op: Checkpoint})
+		}
+		r.check()
+		if st := r.p.Status(); st.Nodes != 0 || st.PagesFree != free {
+			t.Errorf("%d nodes, %d of %d pages free", st.Nodes, st.PagesFree, free)
+		}
+	}
+}
+
+// Volumes that come and go leave no pages behind in the catalogue.
+func TestReviewCataloguePagesAreFreed(t *testing.T) {
+	r := newRig(t, 64<<20)
+	free := r.p.Status().PagesFree
+	for range 100 {
+		r.create("a", 1<<20)
+		r.must(&Control{Op: RemoveVolume, Name: "a"})
+	}
+	for range 3 {
+		r.must(&Control{Op: Checkpoint})
+	}
+	r.check()
+	if st := r.p.Status(); st.Nodes != 0 || st.PagesFree != free {
+		t.Errorf("%d nodes, %d of %d pages free", st.Nodes, st.PagesFree, free)
+	}
+}
+
+// More changed nodes than the cache has room for are written by several checkpoints.
+func TestReviewManyVolumesWithFewFrames(t *testing.T) {
+	r := newRig(t, 64<<20)
+	small := func(o *Options) { o.Frames = minFrames }
+	r.reopen(small)
+	for i := range 1200 {
+		r.create(fmt.Sprintf("v%d", i), 1<<20)
+	}
+	r.must(&Control{Op: Checkpoint})
+	r.reopen(small)
+	for i := range 1200 {
+		r.must(&Control{Op: RemoveVolume, Name: fmt.Sprintf("v%d", i)})
+	}
+	for range 20 {
+		r.must(&Control{Op: Checkpoint})
+	}
+	r.check()
+	if st := r.p.Status(); st.Nodes != 0 {
+		t.Errorf("%d nodes are left", st.Nodes)
+	}
+}
+
+// fillLeaves writes one block in each leaf of v until there is no space for more.
+func (r *rig) fillLeaves(v *Volume) (n int64) {
+	for ; ; n++ {
+		q := blockWrite(v, n*leafBlocks, 1, 1)
+		if r.strictly(q); q.Err != 0 {
+			if q.Err != syscall.ENOSPC {
+				r.t.Fatal(q.Err)
+			}
+			return n
+		}
+	}
+}
+
+// In a full metadata area everything may be overwritten, by a cold cache too, and destaged: a
+// checkpoint has the pages that it needs.
+func TestReviewOverwriteInAFullMetadataArea(t *testing.T) {
+	r := newRig(t, 64<<20)
+	full := func(o *Options) { o.OnFull, o.Frames = FullFails, 2048 }
+	r.reopen(full)
+	v := r.create("a", 4<<30)
+	n := r.fillLeaves(v)
+	r.must(&Control{Op: Drain})
+	r.reopen(full)
+	v = r.p.Volume("a")
+	for i := range n {
+		q := blockWrite(v, i*leafBlocks, 1, 2)
+		if r.strictly(q); q.Err != 0 {
+			t.Fatalf("block %d of %d: %v", i, n, q.Err)
+		}
+	}
+	r.must(&Control{Op: Drain})
+	r.check()
+	for i := range n {
+		r.expect(v, i*leafBlocks, 2, 0)
+	}
+	if err := r.control(&Control{
+		Op: CreateVolume, Name: "b", Size: 1 << 20, QueueDepth: 1,
+	}); !errors.Is(err, ErrFull) {
+		t.Errorf("create: %v, want ErrFull", err)
+	}
+}
+
+// A drain waits for what was there when it was asked for, not for a guest that goes on writing.
+func TestReviewDrainUnderLoad(t *testing.T) {
+	r := newRig(t, 64<<20)
+	v := r.create("a", 8<<20)
+	r.fill(v, 0, 8, 1)
+	write := func(i int) {
+		r.p.Submit(blockWrite(v, int64(i%2000), 1, byte(i)))
+	}
+	write(0)
+	r.p.Control(&Control{Op: Drain})
+	n := 0
+	r.next(func() bool {
+		for q := r.p.NextDone(); q != nil; q = r.p.NextDone() {
+			n++
+			write(n)
+		}
+		return r.p.NextControl() != nil
+	})
 }

@@ -103,7 +103,7 @@ func (p *Pool) ownPage(t *tree, parent int32, index uint64, level uint8, w *wait
 			return f, nil
 		}
 	}
-	if p.cache.dirty >= p.dirtyLimit {
+	if p.cache.dirty >= p.dirtyLimit || t.node != nil && !p.cutFits(int(t.levels)) {
 		return noFrame, errTight
 	}
 	f, addr, err := p.copyPage(t, f, e, w)
@@ -178,7 +178,7 @@ func (p *Pool) pointAt(t *tree, parent int32, slot int, e Entry) {
 	if parent == noFrame {
 		t.root = e
 		if t.node != nil {
-			t.node.stale = true
+			p.touch(t.node)
 		}
 		return
 	}
