@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"bufio"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func TestKVMGuest(t *testing.T) {
 	if !inGuest() {
 		cfg := machine(t, "")
 		cfg.SVM = true
-		k, err := vm.Find(t.Context(), cfg.Kernel, false, cfg.Log)
+		k, err := vm.Find(t.Context(), cmp.Or(cfg.Kernel, vm.DefaultKernel), false, cfg.Log)
 		if err != nil {
 			t.Fatal(err)
 		}
