@@ -160,6 +160,19 @@ func (p *Pool) pressure() int {
 	return max(log, entries, extents)
 }
 
+// room is what admission depends on and the back end changes.
+type room struct {
+	logged, segments           int
+	dirty, pages, blocks, free uint64
+}
+
+func (p *Pool) room() room {
+	return room{
+		p.logged.entries + p.logged.extents, p.ring.FreeSegments(),
+		p.dirtyData, p.pageNeed, p.blocks.available(), p.pages.available(),
+	}
+}
+
 // pagesFor returns how many pages r can newly need beyond what its volume's dirty blocks may.
 func (p *Pool) pagesFor(r *Request) uint64 {
 	n := r.Vol.node

@@ -162,6 +162,9 @@ func (p *Pool) beginControl(c *Control) error {
 	if err != nil {
 		return err
 	}
+	if err = c.mark.validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	c.item = log.Item{
 		Kind: log.ItemMark, MarkKind: uint16(c.mark.Kind), Body: c.mark.Append(c.body[:0]), Ref: c,
 	}

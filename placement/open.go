@@ -106,8 +106,12 @@ func (p *Pool) replay(fast log.Disk) error {
 	if p.label.Durability == DurabilityFlush {
 		durability = log.DurableFlush
 	}
+	retries := 0 // as the log sees fit
+	if p.opt.NoFUA {
+		retries = -1
+	}
 	p.ring.Start(p.ops, log.Settings{
-		InFlight: p.opt.LogInFlight, Durability: durability, Random: p.opt.Rand,
+		InFlight: p.opt.LogInFlight, Durability: durability, Random: p.opt.Rand, Retries: retries,
 	}, p)
 	return nil
 }

@@ -30,6 +30,10 @@ type Options struct {
 	LogInFlight int // log writes under way in each lane
 	DestageOps  int // device operations of destage and checkpoint under way
 
+	// NoFUA says that the fast device has a volatile cache and makes no single write durable: what
+	// fails then may be the flush behind a log write, and the pool becomes read-only at once.
+	NoFUA bool
+
 	Low  int // thousandths of the log at which destage begins
 	High int // at which writers are slowed
 

@@ -190,6 +190,7 @@ func (b *backend) replaceBad() bool {
 			m.alone, m.bad, m.moved = true, false, true
 			continue
 		}
+		b.tight, b.p.dirtyLimit = true, b.p.cache.cutLimit() // it cannot wait for a checkpoint
 		if err := b.replace(m); err == errWait {
 			return true
 		} else if err != nil {

@@ -139,10 +139,13 @@ func (p *Pool) Run() bool {
 	}
 	p.runTasks()
 	p.admitWaiting()
+	room := p.room()
 	more := p.back.step()
 	p.applyMarks()
 	more = p.runControls() || more
-	p.admitWaiting() // the step may have made room
+	if p.room() != room || p.readOnly != nil {
+		p.admitWaiting() // the step may have made room
+	}
 	p.runTasks()
 	return p.pumpLanes() || more || !p.runq.empty() || p.back.urgent()
 }
@@ -192,8 +195,11 @@ func (p *Pool) refuse(r *Request) errno {
 	switch {
 	case r.Off < 0 || r.Len < 0 || r.Off%SectorSize != 0 || r.Len%SectorSize != 0,
 		r.Off > int64(n.rec.Size) || r.Len > int64(n.rec.Size)-r.Off,
-		(r.Kind == Read || r.Kind == Write) && r.Len > MaxIO:
+		(r.Kind == Read || r.Kind == Write) && r.Len > MaxIO,
+		r.Kind == Write && r.count > uint64(recordBlocks(p.label.SegmentBlocks)):
 		return einval
+	case n.gone():
+		return eio
 	case r.Kind != Read && r.Kind != Flush && (p.readOnly != nil || n.rec.Frozen != 0):
 		return erofs
 	}

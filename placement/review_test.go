@@ -3,6 +3,7 @@ package placement
 import (
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 	"testing"
 
@@ -347,4 +348,48 @@ func TestReviewDrainUnderLoad(t *testing.T) {
 		}
 		return r.p.NextControl() != nil
 	})
+}
+
+// Where a log write may fail because of the flush behind it, it is not tried again.
+func TestReviewFailedLogWriteWithoutFUA(t *testing.T) {
+	r, _ := newPairRig(t)
+	r.reopen(func(o *Options) { o.NoFUA = true })
+	v := r.create("a", 4<<20)
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailWrite})
+	q := blockWrite(v, 0, 1, 2)
+	if r.strictly(q); q.Err != eio {
+		t.Errorf("write: %v, want %v", q.Err, eio)
+	}
+	if why := r.p.Status().ReadOnly; !errors.Is(why, log.ErrLaneDead) {
+		t.Errorf("status says %v", why)
+	}
+}
+
+// What cannot be is refused, whoever asks for it.
+func TestReviewRefusals(t *testing.T) {
+	r := newRig(t, 64<<20)
+	for _, c := range []*Control{
+		{Op: CreateVolume, Name: "a", Size: 1 << 20, QueueDepth: MaxQueueDepth + 1},
+		{Op: CreateVolume, Name: "a", Size: 1 << 20, Attach: true, Device: -2},
+	} {
+		if err := r.control(c); !errors.Is(err, ErrConfig) {
+			t.Errorf("create: %v, want ErrConfig", err)
+		}
+	}
+	v := r.create("a", 4<<20)
+	last := int64(math.MaxInt64 - SectorSize + 1)
+	for _, q := range []*Request{
+		{Kind: Discard, Vol: v, Off: last, Len: last},
+		{Kind: Discard, Vol: v, Off: 4 << 20, Len: SectorSize},
+		blockWrite(v, 0, int64(recordBlocks(64))+1, 1),
+	} {
+		if r.strictly(q); q.Err != einval {
+			t.Errorf("%s at %d, %d bytes: %v", q.Kind, q.Off, q.Len, q.Err)
+		}
+	}
+	r.must(&Control{Op: RemoveVolume, Name: "a"})
+	q := blockWrite(v, 0, 1, 1)
+	if r.strictly(q); q.Err != eio {
+		t.Errorf("write to a deleted volume: %v", q.Err)
+	}
 }

@@ -46,6 +46,16 @@ func (s *space) bitmap(unit uint64, w *waiter) (int32, error) {
 	return s.p.cache.need(key(s.kind, page), s.refs.at(0, int(page)).CRC, w)
 }
 
+// writable returns the frame with the bitmap page of unit, which is to be changed. errTight: no more
+// pages may be changed before the next checkpoint.
+func (s *space) writable(unit uint64, w *waiter) (int32, error) {
+	f, err := s.bitmap(unit, w)
+	if c := s.p.cache; err == nil && !c.frames[f].dirty && c.dirty >= s.p.dirtyLimit {
+		return noFrame, errTight
+	}
+	return f, err
+}
+
 func (s *space) isSet(f int32, unit uint64) bool {
 	return s.p.cache.page(f)[unit%pageBits/8]>>(unit%8)&1 == 1
 }
@@ -93,7 +103,7 @@ func (s *space) onlyBit(chunk []byte, unit uint64) bool {
 func (s *space) alloc(w *waiter) (uint64, error) {
 	for {
 		if s.at < s.chunk {
-			f, err := s.bitmap(s.at, w)
+			f, err := s.writable(s.at, w)
 			if err != nil {
 				return 0, err
 			}
@@ -176,7 +186,7 @@ func (s *space) freeChunk(w *waiter) (uint64, error) {
 
 // allocAt takes a certain unit, if it is free.
 func (s *space) allocAt(unit uint64, w *waiter) (bool, error) {
-	f, err := s.bitmap(unit, w)
+	f, err := s.writable(unit, w)
 	if err != nil {
 		return false, err
 	}
@@ -190,7 +200,7 @@ func (s *space) allocAt(unit uint64, w *waiter) (bool, error) {
 // prepareFree makes sure that release of unit cannot fail: its bitmap page is in memory and stays
 // there, and there is room to remember it. errTight: a checkpoint must come first.
 func (s *space) prepareFree(unit uint64, w *waiter) error {
-	f, err := s.bitmap(unit, w)
+	f, err := s.writable(unit, w)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,10 @@ import (
 	"runtime/debug"
 	"time"
 
+	"unblend/log"
 	"unblend/placement"
 	"unblend/tools/internal/control"
+	"unblend/tools/internal/device"
 	"unblend/ublk"
 )
 
@@ -54,6 +56,10 @@ func (d *daemon) options() placement.Options {
 		High:         d.cfg.High * 10,
 		Rand:         func(p []byte) { _, _ = rand.Read(p) }, // never fails
 		Wall:         func() int64 { return time.Now().Unix() },
+	}
+	if fast := d.backing.Devices[log.Fast]; fast != nil {
+		info := fast.Info()
+		o.NoFUA = info.Kind == device.RegularFile || info.VolatileCache && !info.FUA
 	}
 	if d.cfg.OnFull == control.OnFullFail {
 		o.OnFull = placement.FullFails
