@@ -18,7 +18,6 @@ const (
 	faultLogBlock                  // an acknowledged block in the log becomes unreadable: LOST
 	faultPage                      // a copy of a metadata page becomes unreadable: the other is used
 	faultFlush                     // a flush of the capacity device fails: the pool is read-only
-	simFaults
 )
 
 func (f simFault) String() string {
@@ -81,10 +80,10 @@ func (s *sim) loseLogBlock(at uint64) {
 	off := int64(p.label.LogOffset) + int64(d.loc)*log.BlockSize
 	s.disks[log.Fast].SetBad(off, log.BlockSize, true)
 	s.mismatch = true
+	s.trace("log block %d, block %d of node %d, is unreadable", d.loc, block, id)
 	for _, slot := range s.slots {
 		if slot.o != nil && slot.vol != nil && slot.vol.node.rec.ID == id {
-			slot.o.lost[uint32(block)] = s.o.tick()
-			s.trace("log block %d of %s block %d is unreadable", d.loc, slot.name, block)
+			slot.o.lost[uint32(block)] = lostBlock{since: s.o.tick()}
 		}
 	}
 }

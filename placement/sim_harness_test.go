@@ -396,7 +396,7 @@ func (s *sim) failedChange(q *simReq) error {
 		s.cover.enospc++
 		v.refused(q.op)
 		return nil
-	case q.Err == syscall.EIO && q.op != nil && v.hasLost(q.op.first, q.op.n):
+	case q.Err == syscall.EIO && q.op != nil && v.hasLost(q.op.first, q.op.n, q.op.submit):
 		v.refused(q.op)
 		return nil
 	case q.Err == syscall.EROFS && s.excused && s.p.Status().ReadOnly != nil:
@@ -404,8 +404,9 @@ func (s *sim) failedChange(q *simReq) error {
 			v.refused(q.op)
 		}
 		return nil
-	case q.Err == syscall.EIO && s.excused && s.p.Status().ReadOnly != nil:
+	case q.Err == syscall.EIO && s.excused:
 		return nil // it may be found after a restart, or not
 	}
-	return fmt.Errorf("%s: %s of %d bytes at %d: %w", v.name, q.Kind, q.Len, q.Off, q.Err)
+	return fmt.Errorf("%s: %s of %d bytes at %d: %w (%v)",
+		v.name, q.Kind, q.Len, q.Off, q.Err, s.p.stats.LastError)
 }

@@ -73,8 +73,11 @@ type simVolume struct {
 	open    []*simOp // under way, or acknowledged and not known to be durable
 	unsure  []*simOp // left undecided by a crash
 	reads   []*simRead
-	lost    map[uint32]uint64 // block -> when an injected fault made it unreadable
+	lost    map[uint32]lostBlock
 }
+
+// lostBlock is a block that an injected fault made unreadable, until it was written again.
+type lostBlock struct{ since, healed uint64 }
 
 // simRead is a read under way.
 type simRead struct {
@@ -110,7 +113,7 @@ func (o *simOracle) create(name string, size int64) *simVolume {
 	o.uids++
 	v := &simVolume{
 		o: o, uid: o.uids, name: name, sectors: uint32(size / SectorSize),
-		seen: newSets(size), lost: map[uint32]uint64{},
+		seen: newSets(size), lost: map[uint32]lostBlock{},
 	}
 	v.kept = v.seen
 	if o.flush {
@@ -149,9 +152,9 @@ func (v *simVolume) submit(kind Kind, off, n int64, fill simFill, raw []byte, fu
 func (v *simVolume) ack(op *simOp) {
 	op.end, op.acked = v.o.tick(), true
 	v.seen.settle(op)
-	for b := (op.first + 7) / 8; b < (op.first+op.n)/8; b++ {
-		if at, bad := v.lost[b]; bad && at < op.end {
-			delete(v.lost, b)
+	for b := (op.first + 7) / 8; len(v.lost) > 0 && b < (op.first+op.n)/8; b++ {
+		if l, bad := v.lost[b]; bad && l.healed == 0 && !v.o.flush {
+			v.lost[b] = lostBlock{l.since, op.end}
 		}
 	}
 	if !v.o.flush {
@@ -258,16 +261,16 @@ func (v *simVolume) endRead(r *simRead) {
 // failedRead checks that an error of a read is one that was injected.
 func (v *simVolume) failedRead(r *simRead, err syscall.Errno) error {
 	v.endRead(r)
-	if err == syscall.EIO && v.hasLost(r.first, r.n) {
+	if err == syscall.EIO && v.hasLost(r.first, r.n, r.submit) {
 		return nil
 	}
 	return fmt.Errorf("%s: read of sectors %d+%d: %w", v.name, r.first, r.n, err)
 }
 
-// hasLost reports whether an injected fault made a block of the range unreadable.
-func (v *simVolume) hasLost(first, n uint32) bool {
+// hasLost reports whether a block of the range was unreadable at some time since then.
+func (v *simVolume) hasLost(first, n uint32, since uint64) bool {
 	for b := first / 8; len(v.lost) > 0 && b <= (first+n-1)/8; b++ {
-		if _, bad := v.lost[b]; bad {
+		if l, bad := v.lost[b]; bad && (l.healed == 0 || l.healed >= since) {
 			return true
 		}
 	}

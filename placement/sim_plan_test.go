@@ -17,12 +17,12 @@ type simPlan struct {
 	oneDisk  bool
 	disks    [log.Devs]simdisk.Config
 	format   FormatConfig
-	opens    []Options // of the first, second, ... start; the last again and again
-	batch    int       // device operations that end between two turns, at most
-	maxSpan  int64     // bytes of whole blocks that a request may touch
-	faults   bool
-	real     bool // the constants of production
-	target   int  // guest operations
+	opens    []Options  // of the first, second, ... start; the last again and again
+	batch    int        // device operations that end between two turns, at most
+	maxSpan  int64      // bytes of whole blocks that a request may touch
+	faults   []simFault // those that are injected; what they can do together is survived
+	real     bool       // the constants of production
+	target   int        // guest operations
 	volumes  int
 	logBytes int64
 	steps    []simStep
@@ -98,7 +98,13 @@ func newPlan(seed uint64) *simPlan {
 	r := rand.New(rand.NewPCG(seed, 0xd1b54a32d192ed03))
 	p := &simPlan{
 		seed: seed, oneDisk: r.IntN(3) == 0, batch: oneOf(r, 1, 1, 2, 8), volumes: between(r, 3, 6),
-		real: r.IntN(100) == 0, target: between(r, 500, 900), faults: r.IntN(5) == 0,
+		real: r.IntN(100) == 0, target: between(r, 500, 900),
+	}
+	if r.IntN(5) == 0 {
+		p.faults = oneOf(r, []simFault{faultLogWrite}, []simFault{faultDataWrite},
+			[]simFault{faultRead}, []simFault{faultLogBlock}, []simFault{faultPage},
+			[]simFault{faultFlush}, []simFault{faultLogWrite, faultDataWrite, faultPage},
+			[]simFault{faultLogWrite, faultDataWrite, faultLogBlock}, []simFault{faultRead, faultFlush})
 	}
 	p.drawPool(r)
 	p.drawDisks(r)

@@ -124,7 +124,7 @@ func (p *simPlan) drawSteps(r *rand.Rand) {
 	}
 	pauses, controls := between(r, 0, 20), between(r, 0, 12)
 	sum := p.target + crashes + pauses + controls
-	if p.faults {
+	if p.faults != nil {
 		sum += 6
 	}
 	for range sum {
@@ -139,8 +139,7 @@ func (p *simPlan) drawSteps(r *rand.Rand) {
 			p.steps = append(p.steps, p.controlStep(r, guests)...)
 		case x < sum-p.target:
 			p.steps = append(p.steps, simStep{
-				do: stepFault, fault: simFault(r.IntN(int(simFaults))),
-				at: r.Uint64(),
+				do: stepFault, fault: oneOf(r, p.faults...), at: r.Uint64(),
 			})
 		default:
 			p.steps = append(p.steps, oneOf(r, guests...).step(p))
