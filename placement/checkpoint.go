@@ -55,11 +55,12 @@ func (p *Pool) cutNeeds() int {
 	return leaves + min(leaves, int(p.nextNode)/above+1) + 2
 }
 
-// cutFits reports whether there are frames and free pages for the cut of a checkpoint when more
-// pages, and one more node, have been changed before.
+// cutFits reports whether there are frames, free pages and room to remember the freed ones for the
+// cut of a checkpoint when more pages, and one more node, have been changed before.
 func (p *Pool) cutFits(more int) bool {
 	need := p.cutNeeds() + more + 2
-	return p.cache.dirty+need <= p.cache.cutLimit() && uint64(need) < p.pages.free
+	return p.cache.dirty+need <= p.cache.cutLimit() && uint64(need) < p.pages.free &&
+		len(p.pages.freed)+need <= cap(p.pages.freed)
 }
 
 // cutRoot makes the catalogue pages of all changed nodes changeable, which may take several calls,

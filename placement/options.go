@@ -97,6 +97,8 @@ func (o *Options) complete() error {
 		return fmt.Errorf("%d page frames: at least %d: %w", o.Frames, minFrames, ErrConfig)
 	case o.IndexEntries < 2*maxBlocks:
 		return fmt.Errorf("%d index entries: at least %d: %w", o.IndexEntries, 2*maxBlocks, ErrConfig)
+	case o.FreedRuns < minFrames:
+		return fmt.Errorf("%d freed ranges: at least %d: %w", o.FreedRuns, minFrames, ErrConfig)
 	case o.Extents < minExtents:
 		return fmt.Errorf("%d zero extents: at least %d: %w", o.Extents, minExtents, ErrConfig)
 	case o.Low <= 0 || o.Low >= o.High || o.High >= 1000:

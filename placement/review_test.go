@@ -393,3 +393,19 @@ func TestReviewRefusals(t *testing.T) {
 		t.Errorf("write to a deleted volume: %v", q.Err)
 	}
 }
+
+// A checkpoint has room to remember the pages that it frees, however many a discard has freed.
+func TestReviewDiscardOfScatteredPages(t *testing.T) {
+	r := newRig(t, 64<<20)
+	few := func(o *Options) { o.FreedRuns, o.Low, o.High = minFrames, 900, 950 }
+	r.reopen(few)
+	v := r.create("a", 256<<20)
+	const leaves, stride = 200, 67 // the pages are not freed in the order of their addresses
+	for i := range int64(leaves) {
+		r.strictly(blockWrite(v, i*stride%leaves*leafBlocks, 1, 1))
+		r.must(&Control{Op: Drain})
+	}
+	r.strictly(&Request{Kind: Discard, Vol: v, Len: 256 << 20})
+	r.must(&Control{Op: Drain})
+	r.check()
+}
