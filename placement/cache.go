@@ -69,11 +69,16 @@ type cache struct {
 	buckets []int32
 	hand    int
 	dirty   int // frames that are dirty
-	pinned  int
+
+	good      []byte // the page that is being written over a bad copy
+	repairing bool
 }
 
 func newCache(p *Pool, frames int) *cache {
-	c := &cache{p: p, mem: alignedBytes(frames * log.BlockSize), frames: make([]frame, frames)}
+	c := &cache{
+		p: p, mem: alignedBytes(frames * log.BlockSize), frames: make([]frame, frames),
+		good: alignedBytes(log.BlockSize),
+	}
 	n := 1
 	for n < frames {
 		n *= 2
@@ -227,12 +232,13 @@ func (c *cache) read(i int32, home log.Dev) {
 // OpDone ends a page's load, or its repair. A copy that is unreadable or has the wrong checksum is
 // replaced by the one of the other home.
 func (c *cache) OpDone(op *log.Op, err error) {
-	i := int32(op.Arg)
-	f := &c.frames[i]
 	if op.Kind == log.Write { // a repair; failing, it leaves things as they were
-		f.pins--
+		c.repairing = false
+		c.p.leaveGrace(int(op.Arg))
 		return
 	}
+	i := int32(op.Arg)
+	f := &c.frames[i]
 	home := op.Dev
 	switch {
 	case err == nil && checksum(c.page(i)) == f.crc:
@@ -252,16 +258,20 @@ func (c *cache) OpDone(op *log.Op, err error) {
 	c.p.wake(&f.waiters)
 }
 
-// repair writes the good content of frame i over the bad copy in the first home.
+// repair writes the good content of frame i over the bad copy in the first home: from a buffer of
+// its own, since the frame may change, and as one of the accesses that a checkpoint waits for
+// before the page's address is used again. One is under way at a time.
 func (c *cache) repair(i int32) {
-	if c.p.readOnly != nil || c.p.freeOps() <= 0 {
+	if c.p.readOnly != nil || c.repairing || c.p.freeOps() <= 0 {
 		return // a later read finds it again, and so does check
 	}
 	home := c.p.firstHome()
 	op := c.p.ops.NewOp(c, home, log.Write, c.p.pageOffset(home, c.frames[i].key))
-	op.Bufs = append(op.Bufs, c.page(i))
-	op.Arg, op.FUA = uint64(i), true
-	c.frames[i].pins++
+	copy(c.good, c.page(i))
+	op.Bufs = append(op.Bufs, c.good)
+	op.Arg, op.FUA = uint64(c.p.parity), true
+	c.p.readers[c.p.parity]++
+	c.repairing = true
 	c.p.ops.Submit(op)
 	c.p.stats.PageRepairs++
 }

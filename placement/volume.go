@@ -16,14 +16,6 @@ type node struct {
 	removed  bool   // the next root has it no more
 }
 
-// mapNode returns the nearest node from n upwards that has a map of its own.
-func (n *node) mapNode() *node {
-	for n.rec.Flags&NodeAsParent != 0 && n.parent != nil {
-		n = n.parent
-	}
-	return n
-}
-
 // pagesNeeded returns the most pages that destaging dirty blocks of n can newly need: at every
 // level no more than the blocks, and no more than the level of a fully mapped volume has.
 func (n *node) pagesNeeded(dirty uint64) uint64 {
