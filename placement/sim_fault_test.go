@@ -43,8 +43,11 @@ func (s *sim) injectFault(st *simStep) {
 			Do: simdisk.FailWrite, After: int(st.at % 8), From: int64(z.Start) * log.BlockSize,
 			To: int64(z.Start+z.Blocks) * log.BlockSize,
 		})
-	case faultRead:
-		s.mismatch = true
+	case faultRead: // a second one could hit the second try
+		if s.readFault {
+			return
+		}
+		s.mismatch, s.readFault = true, true
 		s.distinct()[st.at%uint64(len(s.distinct()))].Inject(simdisk.Fault{
 			Do: simdisk.FailRead, After: int(st.at % 64),
 		})
@@ -88,20 +91,37 @@ func (s *sim) loseLogBlock(at uint64) {
 	}
 }
 
-// damagePage damages one copy of a metadata page that the durable root reaches.
+// damagePage damages one copy of a metadata page that the durable root reaches, if the other copy
+// is good: of the catalogue, or of a map.
 func (s *sim) damagePage(at uint64) {
 	p := s.p
-	if p.catalogue.root.Flags&FlagMapped == 0 || p.back.phase != backIdle {
+	var pages []Entry
+	if p.root.Catalogue.Flags&FlagMapped != 0 {
+		pages = append(pages, p.root.Catalogue)
+	}
+	for _, n := range p.order {
+		if n.rec.Root.Flags&FlagMapped != 0 {
+			pages = append(pages, n.rec.Root)
+		}
+	}
+	if len(pages) == 0 || p.back.phase != backIdle {
 		return
 	}
+	e := pages[at>>32%uint64(len(pages))]
 	home := log.Dev(at % uint64(log.Devs))
-	e := p.root.Catalogue
-	if e.Flags&FlagMapped == 0 {
+	other := 1 - home
+	mem := simdisk.Buffer(log.BlockSize)
+	s.disks[other].Peek(mem, s.pageAt(other, e))
+	if checksum(mem) != e.CRC {
 		return
 	}
-	off := int64(p.label.HomeStart(home)+p.label.Home.Pages+e.Addr) * log.BlockSize
-	s.disks[home].Flip(off, int(at>>8%(log.BlockSize*8)))
+	s.disks[home].Flip(s.pageAt(home, e), int(at>>8%(log.BlockSize*8)))
 	s.trace("page %d of the %s device's home is damaged", e.Addr, home)
+}
+
+// pageAt returns where a copy of a metadata page lies, in bytes.
+func (s *sim) pageAt(home log.Dev, e Entry) int64 {
+	return int64(s.p.label.HomeStart(home)+s.p.label.Home.Pages+e.Addr) * log.BlockSize
 }
 
 // excusedProblem reports whether a finding of the check is due to an injected fault.

@@ -67,13 +67,14 @@ type sim struct {
 
 	ended int64 // ns; when something was submitted or ended last
 
-	excused  bool // an injected fault may have made the pool read-only
-	mismatch bool // or have made reads be done again
-	hash     uint64
-	turns    int
-	cover    simCover
-	err      error
-	trace    func(format string, args ...any)
+	excused   bool // an injected fault may have made the pool read-only
+	mismatch  bool // or have made reads be done again
+	readFault bool // a read has failed, or will, in this process
+	hash      uint64
+	turns     int
+	cover     simCover
+	err       error
+	trace     func(format string, args ...any)
 }
 
 // simCover counts what happened in a seed.

@@ -126,6 +126,10 @@ func (s *sim) control(c *simControl) {
 // controlDone notes what a finished control operation changed.
 func (s *sim) controlDone(c *simControl) error {
 	s.trace("%d: control %d done: %v", s.w.Now(), c.Op, c.Err)
+	if errors.Is(c.Err, ErrFull) && c.Op == CreateVolume {
+		c.slot.maybe = false
+		return nil
+	}
 	if c.Err != nil {
 		if s.excused && errors.Is(c.Err, ErrReadOnly) {
 			s.ctl = c // it may have happened

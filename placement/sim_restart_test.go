@@ -67,7 +67,7 @@ func (s *sim) begin(st *simStep, power bool) error {
 
 // forget drops what was under way; the oracle keeps the possible outcomes.
 func (s *sim) forget(power bool) {
-	s.excused = false
+	s.excused, s.readFault = false, false
 	for _, d := range s.distinct() {
 		d.Disarm()
 	}
