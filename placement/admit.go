@@ -150,11 +150,11 @@ func (p *Pool) delayNext(v *Volume, r *Request) {
 	v.nextAdmit = p.now + delay
 }
 
-// pressure returns how full the log is, in thousandths: of its segments, or of what a restart would
-// have to bring into the index.
+// pressure returns how full the log is, in thousandths: of its segments, but for the one that each
+// lane holds ready, or of what a restart would have to bring into the index.
 func (p *Pool) pressure() int {
-	segments := int(p.label.Segments)
-	log := (segments - p.ring.FreeSegments()) * 1000 / segments
+	segments := int(p.label.Segments) - p.ring.Lanes()
+	log := max(segments-p.ring.FreeSegments(), 0) * 1000 / segments
 	entries := p.logged.entries * 1000 / p.opt.IndexEntries
 	extents := p.logged.extents * 1000 / p.opt.Extents
 	return max(log, entries, extents)

@@ -409,3 +409,18 @@ func TestReviewDiscardOfScatteredPages(t *testing.T) {
 	r.must(&Control{Op: Drain})
 	r.check()
 }
+
+// The segment that is being filled and the one that is planned are no reason to destage: a small
+// log is not emptied after each write.
+func TestReviewSmallestLogIsUsed(t *testing.T) {
+	r := newRigOf(t, FormatConfig{
+		LogSize: minSegments * 256 << 12, SegmentBlocks: 256, MetaPages: 512,
+	})
+	v := r.create("a", 4<<20)
+	for b := range int64(200) {
+		r.strictly(blockWrite(v, b, 1, 1))
+	}
+	if n := r.p.Status().Stats.Checkpoints; n > 2 {
+		t.Errorf("%d checkpoints for 200 blocks", n)
+	}
+}
