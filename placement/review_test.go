@@ -424,3 +424,37 @@ func TestReviewSmallestLogIsUsed(t *testing.T) {
 		t.Errorf("%d checkpoints for 200 blocks", n)
 	}
 }
+
+// Writes that wait in the log for a free segment end when no segment will ever be freed again.
+func TestReviewReadOnlyWithAFullLog(t *testing.T) {
+	r := newRigOf(t, FormatConfig{
+		LogSize: minSegments * 64 << 12, SegmentBlocks: 64, MetaPages: 512,
+	})
+	v := r.create("a", 4<<20)
+	r.p.back.over = true // nothing is destaged
+	left := 600
+	for b := range int64(left) {
+		r.p.Submit(blockWrite(v, b, 1, 1))
+	}
+	ended := func() {
+		for q := r.p.NextDone(); q != nil; q = r.p.NextDone() {
+			left--
+		}
+	}
+	r.next(func() bool {
+		ended()
+		return r.p.anyStalledLane() && r.disk.InFlight() == 0
+	})
+	if left == 0 {
+		t.Fatal("nothing waits")
+	}
+	r.p.back.over = false
+	r.p.setReadOnly(errors.New("test"))
+	r.next(func() bool {
+		ended()
+		return left == 0
+	})
+	r.expect(v, 0, 1, 0)
+	r.open()
+	r.check()
+}
