@@ -111,8 +111,8 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// keptOps returns how many device operations reads leave free: for all that the lanes can have under
-// way, records, two summaries and a flush, and for a step of the back end.
+// keptOps returns how many device operations reads leave free: for all that the lanes can have
+// under way, records, two summaries and a flush, and for a step of the back end.
 func (o *Options) keptOps() int { return o.Lanes*(o.LogInFlight+3) + 4 }
 
 // dirtyLimit returns how many dirty frames make a checkpoint necessary: half, or a checkpoint runs.

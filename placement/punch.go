@@ -18,8 +18,8 @@ func (p *Pool) punch(n *node, from, to uint64, w *waiter) (uint64, error) {
 	return end, nil
 }
 
-// punchLeaf removes the blocks [from, to) of one leaf, and the leaf when it is empty. Where there is
-// none below an empty page, making one and removing it removes that page too.
+// punchLeaf removes the blocks [from, to) of one leaf, and the leaf when it is empty. Where there
+// is none below an empty page, making one and removing it removes that page too.
 func (p *Pool) punchLeaf(n *node, from, to uint64, w *waiter) error {
 	f, err := p.descend(&n.tree, from, 1, w)
 	if err != nil {

@@ -46,8 +46,8 @@ func (s *space) bitmap(unit uint64, w *waiter) (int32, error) {
 	return s.p.cache.need(key(s.kind, page), s.refs.at(0, int(page)).CRC, w)
 }
 
-// writable returns the frame with the bitmap page of unit, which is to be changed. errTight: no more
-// pages may be changed before the next checkpoint.
+// writable returns the frame with the bitmap page of unit, which is to be changed. errTight: no
+// more pages may be changed before the next checkpoint.
 func (s *space) writable(unit uint64, w *waiter) (int32, error) {
 	f, err := s.bitmap(unit, w)
 	if c := s.p.cache; err == nil && !c.frames[f].dirty && c.dirty >= s.p.dirtyLimit {
