@@ -29,26 +29,25 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	before := openFiles()
+	before := len(openFiles())
 	code := m.Run()
-	if after := openFiles(); code == 0 && after > before {
-		fmt.Fprintf(os.Stderr, "%d descriptors leaked\n", after-before)
+	if after := openFiles(); code == 0 && len(after) > before {
+		fmt.Fprintf(os.Stderr, "descriptors leaked, of these: %q\n", after)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// openFiles counts this process's descriptors, the runtime's own aside.
-func openFiles() int {
-	n := 0
+// openFiles returns what this process has open, the runtime's own aside.
+func openFiles() (names []string) {
 	links, _ := filepath.Glob("/proc/self/fd/*")
 	for _, l := range links {
 		to, err := os.Readlink(l)
 		if err == nil && to != "anon_inode:[eventpoll]" && to != "anon_inode:[eventfd]" {
-			n++
+			names = append(names, to)
 		}
 	}
-	return n
+	return names
 }
 
 func helper(what string) error {

@@ -117,7 +117,7 @@ func newLooped(t *testing.T, c *Control, n, depth int, size int64) *looped {
 		fetched <- err
 		if err == nil {
 			d.serve.Lock()
-			d.ended <- d.l.run()
+			d.ended <- errors.Join(d.l.run(), d.l.ring.Close())
 		}
 	}()
 	if err := <-fetched; err != nil {

@@ -180,7 +180,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations per turn", n)
 	}
 	if n := testing.AllocsPerRun(50, func() {
-		if err := r.SubmitAndWait(1, 8*time.Millisecond); err != nil { // raw, then idle
+		if err := r.SubmitAndWait(1, 3*time.Millisecond); err != nil { // raw, then idle
 			t.Fatal(err)
 		}
 	}); n != 0 {

@@ -26,7 +26,7 @@ const MaxEntries = 32768
 const (
 	sqeSize        = 64
 	defaultIovecs  = 1024
-	defaultRawWait = 5 * time.Millisecond
+	defaultRawWait = time.Millisecond
 )
 
 // Options are the settings of a ring. The zero value of a field is its default.
@@ -41,7 +41,7 @@ type Options struct {
 	// and how many timeouts; default 1024.
 	Iovecs int
 	// RawWait is how long SubmitAndWait waits without telling Go's scheduler before it considers
-	// the thread idle; default 5 ms, negative for never. It should exceed the usual pause between
+	// the thread idle; default 1 ms, negative for never. It should exceed the usual pause between
 	// requests of a busy device, or each of them costs a second system call.
 	RawWait time.Duration
 }
