@@ -73,7 +73,8 @@ func (p Params) validate(maxIO int) error {
 		return fmt.Errorf("device parameters: largest I/O of %d bytes, want sectors in 4096..%d",
 			p.MaxIO, maxIO)
 	case p.DiscardGranularity < 0 || p.DiscardGranularity%512 != 0:
-		return fmt.Errorf("device parameters: discard granularity of %d bytes", p.DiscardGranularity)
+		return fmt.Errorf("device parameters: discard granularity of %d bytes",
+			p.DiscardGranularity)
 	case p.MaxDiscard < 0 || p.MaxDiscard > maxSectors32:
 		return fmt.Errorf("device parameters: largest discard of %d bytes", p.MaxDiscard)
 	case p.MaxWriteZeroes < 0 || p.MaxWriteZeroes > maxSectors32:

@@ -37,7 +37,7 @@ func (a *Arena) Bytes() []byte { return a.mem }
 func (a *Arena) Alloc(n, align int) []byte {
 	start := (a.used + align - 1) &^ (align - 1)
 	if start+n > len(a.mem) {
-		panic(fmt.Sprintf("uring: arena of %d bytes has no room for %d at %d", len(a.mem), n, start))
+		panic(fmt.Sprintf("uring: no room for %d bytes at %d of %d", n, start, len(a.mem)))
 	}
 	a.used = start + n
 	return a.mem[start : start+n : start+n]

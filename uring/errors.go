@@ -37,7 +37,7 @@ func setupError(errno syscall.Errno) error {
 	case syscall.ENOSYS:
 		return &UnsupportedError{Name: "io_uring", Since: "5.1"}
 	case syscall.EINVAL:
-		return &UnsupportedError{Name: "io_uring with SINGLE_ISSUER and DEFER_TASKRUN", Since: "6.1"}
+		return &UnsupportedError{Name: "io_uring with DEFER_TASKRUN", Since: "6.1"}
 	case syscall.EPERM:
 		return fmt.Errorf("%w: %w", ErrDisabled, errno)
 	}
