@@ -113,12 +113,20 @@ func (s *Server) Detach(device string) error {
 	}
 }
 
-// run is the life of an attachment. The kernel wants all its calls from one thread.
+// run is the life of an attachment. The kernel wants all its calls from one thread, and takes a
+// signal to that thread, as Go's runtime sends them, for the wish to end the connection. So the
+// thread takes no signals; it ends with this goroutine, which never unlocks it.
 func (a *attachment) run(d *disk, near *os.File) {
 	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer close(a.done)
-	err := a.prepare(d, near)
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i]--
+	}
+	err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil)
+	if err == nil {
+		err = a.prepare(d, near)
+	}
 	a.setUp <- err
 	if err == nil {
 		// Both report how the connection ended, which is no news to either side.
