@@ -13,4 +13,5 @@
 //	UNBLEND_SECONDS=120    length of the fio runs
 //	UNBLEND_KILLS=30       how often the daemon is killed in one run
 //	UNBLEND_CUTS=20        power cuts
+//	UNBLEND_MACHINE_CUTS=5 power cuts of a whole machine; default a seventh of the others
 package vmtest

@@ -1,10 +1,12 @@
 package vmtest
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -15,11 +17,13 @@ import (
 	"unblend/tools/internal/faultdisk"
 	"unblend/tools/internal/operate"
 	"unblend/ublk"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	cutDepth      = 6 // workers of each volume
-	cutVolumeSize = 16 << 20
+	cutVolumeSize = 8 << 20
 	cutPatience   = 2 * time.Minute  // for requests to be answered after a restart
 	cutCheckEvery = 4                // cycles
 	cutWriteTime  = 15 * time.Second // at most, before a cut
@@ -143,6 +147,7 @@ func (c *cutter) openDisks(disks []faultdisk.DiskConfig) {
 	c.attach()
 }
 
+// attach makes the disks the kernel's, and looks whether it shows what they hold.
 func (c *cutter) attach() {
 	c.g.Helper()
 	for i, path := range c.p.paths {
@@ -150,6 +155,30 @@ func (c *cutter) attach() {
 			c.g.Fatal(err)
 		}
 	}
+	want, got := make([]byte, cutBlock), make([]byte, cutBlock)
+	for i, path := range c.p.paths {
+		if err := c.srv.ReadAt(c.names[i], want, 0); err != nil {
+			c.g.Fatal(err)
+		}
+		if err := readFirst(path, got); err != nil || !bytes.Equal(got, want) {
+			c.g.Fatalf("%s: the kernel shows % x, the disk has % x; %v", path, got[:64], want[:64],
+				err)
+		}
+	}
+}
+
+// readFirst reads the start of a device, past what a cache may hold of it.
+func readFirst(path string, p []byte) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(f, p)
+	return err
 }
 
 func (c *cutter) closeDisks() {
@@ -342,12 +371,7 @@ func (c *cutter) slow(rng *rand.Rand, on bool) {
 	if !on {
 		return
 	}
-	ms := func(n int) time.Duration { return time.Duration(1+rng.IntN(n)) * time.Millisecond }
-	err := errors.Join(
-		c.srv.Delay("log", faultdisk.Write, ms(30)), c.srv.Delay("log", faultdisk.Flush, ms(30)),
-		c.srv.Delay("data", faultdisk.Write, ms(150)), c.srv.Delay("data", faultdisk.Flush, ms(150)),
-	)
-	if err != nil {
+	if err := slowDisks(c.srv, rng); err != nil {
 		c.g.Fatal(err)
 	}
 }
@@ -400,8 +424,8 @@ func (c *cutter) report(cuts int) {
 	c.g.Helper()
 	t := &c.total
 	c.g.Logf("%d power cuts under load, %d in recovery; acknowledged requests: %d, lost: %d; "+
-		"sectors verified: %d, wrong: %d; sectors not durable at a cut: %d, dropped: %d, by %d cuts; "+
-		"%d checks of what a cut left", cuts, t.recoveries, t.acks, t.findings.lost,
+		"sectors verified: %d, wrong: %d; sectors not durable at a cut: %d, dropped: %d, "+
+		"by %d cuts; %d checks of what a cut left", cuts, t.recoveries, t.acks, t.findings.lost,
 		t.findings.sectors, t.findings.wrong, t.sectors, t.dropped, t.dropping, t.checks)
 	if t.acks < 50*cuts || 2*t.dropping < cuts {
 		c.g.Errorf("%d acknowledged requests, %d cuts that dropped something: that shows nothing",

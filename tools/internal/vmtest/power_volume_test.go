@@ -186,7 +186,7 @@ func (v *cutVolume) perform(op cutOp, buf []byte) error {
 	buf = buf[:op.Len]
 	for i := int64(0); i < op.Len; i += load.SectorSize {
 		s := load.Stamp{
-			Disk: v.id, Write: op.number, Sector: uint64((op.Off + i) / load.SectorSize),
+			Disk: op.volume, Write: op.number, Sector: uint64((op.Off + i) / load.SectorSize),
 		}
 		s.Fill(buf[i:])
 	}
