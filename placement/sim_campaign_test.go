@@ -206,6 +206,7 @@ func shrink(plan *simPlan, failure error, limit time.Duration) *simPlan {
 		shorter := false
 		for at := 0; at < len(plan.steps) && time.Now().Before(end); {
 			try := *plan
+			try.rng = nil
 			try.steps = append([]simStep(nil), plan.steps[:at]...)
 			try.steps = append(try.steps, plan.steps[min(at+size, len(plan.steps)):]...)
 			if sameFailure(newSim(&try).run(), failure) {

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"errors"
-	"fmt"
 
 	"unblend/log"
 	"unblend/log/simdisk"
@@ -24,6 +23,12 @@ func (f simFault) String() string {
 	return [...]string{
 		"log write", "data write", "read", "log block", "page copy", "flush",
 	}[f]
+}
+
+// simPlace is a block of a device.
+type simPlace struct {
+	dev log.Dev
+	off int64
 }
 
 // injectFault makes a fault happen, once.
@@ -116,7 +121,20 @@ func (s *sim) damagePage(at uint64) {
 		return
 	}
 	s.disks[home].Flip(s.pageAt(home, e), int(at>>8%(log.BlockSize*8)))
+	s.damaged[simPlace{home, s.pageAt(home, e)}] = true
 	s.trace("page %d of the %s device's home is damaged", e.Addr, home)
+}
+
+// damageRoot damages one copy of the newest root, after a crash that did not come while that was
+// being written: the other copy is good.
+func (s *sim) damageRoot(at uint64) {
+	if s.p.back.phase == writeRoot {
+		return
+	}
+	home := log.Dev(at % uint64(log.Devs))
+	off := rootOffset(&s.p.label, home, s.p.root.Generation)
+	s.disks[home].Flip(off, int(at>>8%(log.BlockSize*8)))
+	s.trace("the %s device's copy of root %d is damaged", home, s.p.root.Generation)
 }
 
 // pageAt returns where a copy of a metadata page lies, in bytes.
@@ -124,12 +142,16 @@ func (s *sim) pageAt(home log.Dev, e Entry) int64 {
 	return int64(s.p.label.HomeStart(home)+s.p.label.Home.Pages+e.Addr) * log.BlockSize
 }
 
-// excusedProblem reports whether a finding of the check is due to an injected fault.
+// excusedProblem reports whether a finding of the check is an injected fault.
 func (s *sim) excusedProblem(pr Problem) bool {
-	if s.cover.faults == 0 {
-		return false
+	var bad *CorruptError
+	if errors.As(pr.Err, &bad) && s.damaged[simPlace{bad.Dev, bad.Off}] {
+		return true
 	}
-	var corrupt *CorruptError
-	return pr.Structure == "log" || errors.As(pr.Err, &corrupt) && pr.Structure == "catalogue page" ||
-		fmt.Sprint(pr.Err) == "EIO"
+	for _, slot := range s.slots {
+		if pr.Structure == "log" && slot.o != nil && len(slot.o.lost) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -67,9 +67,10 @@ type sim struct {
 
 	ended int64 // ns; when something was submitted or ended last
 
-	excused   bool // an injected fault may have made the pool read-only
-	mismatch  bool // or have made reads be done again
-	readFault bool // a read has failed, or will, in this process
+	excused   bool              // an injected fault may have made the pool read-only
+	mismatch  bool              // or have made reads be done again
+	readFault bool              // a read has failed, or will, in this process
+	damaged   map[simPlace]bool // pages of which a copy was damaged
 	hash      uint64
 	turns     int
 	cover     simCover
@@ -91,9 +92,10 @@ func newSim(plan *simPlan) *sim {
 	s := &sim{
 		plan: plan, w: simdisk.NewWorld(plan.seed), o: newOracle(
 			plan.format.Durability == DurabilityFlush),
-		rng:   rand.New(rand.NewPCG(plan.seed, 0xa0761d6478bd642f)),
-		nonce: rand.New(rand.NewPCG(plan.seed, 0xe7037ed1a0b428db)),
-		trace: func(string, ...any) {},
+		rng:     rand.New(rand.NewPCG(plan.seed, 0xa0761d6478bd642f)),
+		nonce:   rand.New(rand.NewPCG(plan.seed, 0xe7037ed1a0b428db)),
+		trace:   func(string, ...any) {},
+		damaged: map[simPlace]bool{},
 	}
 	s.disks[log.Fast] = s.w.NewDisk(plan.disks[log.Fast])
 	s.disks[log.Capacity] = s.disks[log.Fast]
@@ -133,7 +135,7 @@ func (s *sim) run() (err error) {
 		return err
 	}
 	s.watch()
-	for s.err == nil && !s.over() {
+	for s.err == nil && (!s.over() || s.plan.extend(&s.cover)) {
 		if s.w.Off() {
 			s.err = s.restart()
 			continue

@@ -294,7 +294,7 @@ func (v *simVolume) check(r *simRead, data []byte) error {
 }
 
 func (v *simVolume) checkSector(r *simRead, s uint32, cands []*simOp, b []byte) error {
-	match, n := (*simOp)(nil), 0
+	match, n, fresh := (*simOp)(nil), 0, false
 	for _, c := range cands {
 		if c.holds(b, s) {
 			match = c
@@ -303,7 +303,7 @@ func (v *simVolume) checkSector(r *simRead, s uint32, cands []*simOp, b []byte) 
 	}
 	for _, c := range r.later {
 		if c.covers(s) && c.holds(b, s) {
-			match = c
+			match, fresh = c, true
 			n++
 		}
 	}
@@ -314,7 +314,10 @@ func (v *simVolume) checkSector(r *simRead, s uint32, cands []*simOp, b []byte) 
 	if len(cands) == 1 && len(r.later) == 0 {
 		return nil
 	}
-	err := v.judge(r, s, cands, b, match, n)
+	var err error
+	if !fresh { // what was submitted after the read tells nothing of what was there before
+		err = v.judge(r, s, cands, b, match, n)
+	}
 	v.seen.collapse(s, b, r.submit)
 	if v.kept != v.seen {
 		v.kept.collapseOld(s, b, v.o.born)

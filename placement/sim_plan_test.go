@@ -26,6 +26,10 @@ type simPlan struct {
 	volumes  int
 	logBytes int64
 	steps    []simStep
+
+	rng    *rand.Rand // draws further steps while the seed lacks something
+	guests []*guestDraw
+	more   int
 }
 
 // stepKind is what a step of a plan does.
@@ -68,6 +72,7 @@ type simStep struct {
 	again  []int // of a crash: device operations until the next, in recovery
 	verify bool  // of a crash: read everything after recovery
 	check  bool
+	root   bool   // of a crash: one copy of the root is bad afterwards
 	at     uint64 // for faults: chooses the victim
 }
 
@@ -97,7 +102,7 @@ func oneOf[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
 func newPlan(seed uint64) *simPlan {
 	r := rand.New(rand.NewPCG(seed, 0xd1b54a32d192ed03))
 	p := &simPlan{
-		seed: seed, oneDisk: r.IntN(3) == 0, batch: oneOf(r, 1, 1, 2, 8), volumes: between(r, 3, 6),
+		seed: seed, rng: r, oneDisk: r.IntN(3) == 0, batch: oneOf(r, 1, 1, 2, 8), volumes: between(r, 3, 6),
 		real: r.IntN(100) == 0, target: between(r, 500, 900),
 	}
 	if r.IntN(5) == 0 {
@@ -108,7 +113,7 @@ func newPlan(seed uint64) *simPlan {
 	}
 	p.drawPool(r)
 	p.drawDisks(r)
-	lanes := between(r, 1, 4)
+	lanes := oneOf(r, 1, 1, 2, 3, 4)
 	entries := 2*maxBlocks + int(p.logBytes/log.BlockSize)*between(r, 1, 3)/2
 	extents := between(r, 8, 64)
 	for range 8 {

@@ -49,6 +49,9 @@ func (s *sim) begin(st *simStep, power bool) error {
 	if err := s.noMismatch(); err != nil {
 		return err
 	}
+	if st != nil && st.root {
+		s.damageRoot(st.at)
+	}
 	s.forget(power)
 	if err := s.reopen(st); err != nil {
 		return err

@@ -21,6 +21,7 @@ type guestDraw struct {
 	align   int   // of 8: how often requests are whole blocks
 	small   int   // of 8: how often they are at most a block or two
 	maxLen  int64
+	fixed   int64 // of all writes, if not 0
 }
 
 func newGuest(r *rand.Rand, p *simPlan, slot int) *guestDraw {
@@ -30,6 +31,9 @@ func newGuest(r *rand.Rand, p *simPlan, slot int) *guestDraw {
 		simWeights{Read: 2, Write: 12, Flush: 1},
 		simWeights{Read: 1, Write: 4, Flush: 1, Discard: 3, WriteZeroes: 3},
 		simWeights{Read: 6, Write: 6, Discard: 1, WriteZeroes: 1, Flush: 3})
+	if r.IntN(3) == 0 {
+		g.fixed = int64(between(r, 1, 3)) * log.BlockSize
+	}
 	g.size = int64(between(r, 256, oneOf(r, 512, 512, 2048))) * log.BlockSize
 	switch {
 	case p.real:
@@ -93,7 +97,9 @@ func (g *guestDraw) step(p *simPlan) simStep {
 	default:
 		st.off = g.hot + r.Int64N(g.hotLen/SectorSize)*SectorSize
 	}
-	if r.IntN(8) < g.align {
+	if st.kind == Write && g.fixed > 0 && g.fixed < g.maxLen {
+		st.off, st.n = st.off/log.BlockSize*log.BlockSize, g.fixed
+	} else if r.IntN(8) < g.align {
 		st.off = st.off / log.BlockSize * log.BlockSize
 		st.n = (st.n + log.BlockSize - 1) / log.BlockSize * log.BlockSize
 	}
@@ -113,10 +119,10 @@ func (g *guestDraw) step(p *simPlan) simStep {
 
 // drawSteps draws all that happens.
 func (p *simPlan) drawSteps(r *rand.Rand) {
-	guests := make([]*guestDraw, p.volumes)
-	for i := range guests {
-		guests[i] = newGuest(r, p, i)
-		p.steps = append(p.steps, p.createStep(guests[i]))
+	p.guests = make([]*guestDraw, p.volumes)
+	for i := range p.guests {
+		p.guests[i] = newGuest(r, p, i)
+		p.steps = append(p.steps, p.createStep(p.guests[i]))
 	}
 	crashes := between(r, 2, 6)
 	if p.real {
@@ -131,20 +137,60 @@ func (p *simPlan) drawSteps(r *rand.Rand) {
 		x := r.IntN(sum)
 		switch {
 		case x < crashes:
-			p.steps = append(p.steps, crashStep(r))
+			p.drawCrash(r)
 		case x < crashes+pauses:
-			p.steps = append(p.steps, simStep{do: stepPause, wait: oneOf(r, int64(100_000), 30_000_000,
-				2_000_000_000)})
+			p.steps = append(p.steps, simStep{
+				do: stepPause, wait: oneOf(r, int64(100_000), 30_000_000, 2_000_000_000),
+			})
 		case x < crashes+pauses+controls:
-			p.steps = append(p.steps, p.controlStep(r, guests)...)
+			p.steps = append(p.steps, p.controlStep(r, p.guests)...)
 		case x < sum-p.target:
 			p.steps = append(p.steps, simStep{
 				do: stepFault, fault: oneOf(r, p.faults...), at: r.Uint64(),
 			})
 		default:
-			p.steps = append(p.steps, oneOf(r, guests...).step(p))
+			p.steps = append(p.steps, oneOf(r, p.guests...).step(p))
 		}
 	}
+}
+
+// drawCrash draws a crash, and often another one soon after something was accepted again.
+func (p *simPlan) drawCrash(r *rand.Rand) {
+	p.steps = append(p.steps, crashStep(r))
+	for r.IntN(2) == 0 {
+		p.steps[len(p.steps)-1].verify = r.IntN(4) == 0
+		for range between(r, 1, 6) {
+			p.steps = append(p.steps, oneOf(r, p.guests...).step(p))
+		}
+		st := crashStep(r)
+		st.after, st.again = between(r, 1, 8), nil
+		p.steps = append(p.steps, st)
+	}
+}
+
+// extendMax is how often a plan is extended.
+const extendMax = 40
+
+// extend adds steps to a plan that has come to its end without all that makes a seed, and reports
+// whether it did. A plan that is being shortened has no source of further steps.
+func (p *simPlan) extend(c *simCover) bool {
+	if p.rng == nil || p.more == extendMax || c.full() {
+		return false
+	}
+	p.more++
+	if c.crashes+c.kills < 2 {
+		p.steps = append(p.steps, crashStep(p.rng))
+	}
+	for i := range 50 {
+		g := oneOf(p.rng, p.guests...)
+		st := g.step(p)
+		if i%2 == 0 { // large, so that the log wraps
+			n := min(g.maxLen-log.BlockSize, MaxIO, g.size)
+			st = simStep{do: stepIO, slot: g.slot, kind: Write, off: (g.size - n) / 2, n: n}
+		}
+		p.steps = append(p.steps, st)
+	}
+	return true
 }
 
 func (p *simPlan) createStep(g *guestDraw) simStep {
@@ -153,7 +199,9 @@ func (p *simPlan) createStep(g *guestDraw) simStep {
 
 // crashStep draws an end of the process: mostly the power goes, often while much is under way.
 func crashStep(r *rand.Rand) simStep {
-	st := simStep{do: stepCrash, verify: r.IntN(3) > 0, check: true}
+	st := simStep{
+		do: stepCrash, verify: r.IntN(3) > 0, check: true, root: r.IntN(8) == 0, at: r.Uint64(),
+	}
 	if r.IntN(3) > 0 {
 		st.after = between(r, 1, 60)
 	}

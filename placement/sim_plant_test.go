@@ -1,0 +1,42 @@
+//go:build plant
+
+package placement
+
+import (
+	"testing"
+
+	"unblend/log"
+)
+
+// simPlanted are the bugs that can be planted in the engine, with the number of seeds within which
+// the simulation has to notice each.
+var simPlanted = []struct {
+	name   string
+	within int
+}{
+	{"ack-before-durable", 20},
+	{"free-out-of-order", 100},
+	{"continue-recovered-segment", 100},
+	{"nonce-not-checked", 100},
+	{"summary-before-durable", 200},
+	{"reuse-before-checkpoint", 20},
+	{"one-root-copy", 20},
+	{"merge-lets-write-pass", 20},
+}
+
+// TestPlanted shows that each planted bug is caught, and within how many seeds.
+func TestPlanted(t *testing.T) {
+	for _, bug := range simPlanted {
+		t.Run(bug.name, func(t *testing.T) {
+			Plant, log.Plant = bug.name, bug.name
+			defer func() { Plant, log.Plant = "", "" }()
+			for seed := range bug.within {
+				if r := runSeed(uint64(*simFrom+seed), nil); r.err != nil {
+					t.Logf("caught by seed %d, the %d. one: %.160s", r.seed, seed+1, r.err)
+					return
+				}
+			}
+			t.Errorf("not caught by %d seeds", bug.within)
+		})
+	}
+}
