@@ -80,8 +80,8 @@ type sim struct {
 
 // simCover counts what happened in a seed.
 type simCover struct {
-	ops, crashes, kills, deep, wraps, checkpoints, records int
-	stalls, enospc, lost, faults, verifies, checks         int
+	ops, crashes, kills, deep, wraps, checkpoints  int
+	stalls, enospc, lost, faults, verifies, checks int
 }
 
 func (c *simCover) full() bool {

@@ -196,7 +196,6 @@ type simVerify struct {
 	slot  int
 	chunk int
 	block int64
-	left  int // reads under way
 	then  func()
 }
 
