@@ -159,7 +159,8 @@ func (p *Pool) Deadline() int64 {
 		}
 	}
 	b := &p.back
-	if p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle && (b.backlog() || b.changed || b.walking()) {
+	live := p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle
+	if live && (b.backlog() || b.changed || b.walking()) {
 		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
 	}
 	if at != 0 {

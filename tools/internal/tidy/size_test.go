@@ -12,13 +12,14 @@ import (
 	"testing"
 )
 
-// Limits, in lines and columns. A tab counts as four columns.
+// Limits, in lines and columns. A tab counts as two columns.
 const (
-	maxFunction = 70
-	maxFile     = 500
-	maxTestFile = 700
-	maxColumns  = 100
-	tabColumns  = 4
+	maxFunction     = 70
+	maxTestFunction = 100
+	maxFile         = 500
+	maxTestFile     = 700
+	maxColumns      = 110
+	tabColumns      = 2
 )
 
 // unfinished matches the words that stand for work left to do.
@@ -37,9 +38,9 @@ func TestSizes(t *testing.T) {
 
 func sizes(fset *token.FileSet, f *file) []string {
 	var broken []string
-	limit := maxFile
+	limit, function := maxFile, maxFunction
 	if f.isTest() {
-		limit = maxTestFile
+		limit, function = maxTestFile, maxTestFunction
 	}
 	lines := strings.Split(strings.TrimSuffix(f.text, "\n"), "\n")
 	if len(lines) > limit {
@@ -58,9 +59,9 @@ func sizes(fset *token.FileSet, f *file) []string {
 			continue
 		}
 		first, last := fset.Position(fn.Pos()).Line, fset.Position(fn.End()).Line
-		if n := last - first + 1; n > maxFunction {
+		if n := last - first + 1; n > function {
 			broken = append(broken, fmt.Sprintf("%s:%d: %s has %d lines, the limit is %d",
-				f.path, first, fn.Name.Name, n, maxFunction))
+				f.path, first, fn.Name.Name, n, function))
 		}
 	}
 	return broken
@@ -81,12 +82,12 @@ func columns(line string) int {
 func TestSizesFindsWhatIsTooLong(t *testing.T) {
 	fset := token.NewFileSet()
 	body := strings.Repeat("\tx()\n", maxFunction-1)
-	long := "\t// " + strings.Repeat("é", 100-tabColumns-2)
+	long := "\t// " + strings.Repeat("é", maxColumns-tabColumns-2)
 	text := "package p\n\nfunc f() {\n" + body + "}\n\nfunc g() {\n" + long + "\n}\n" +
 		strings.Repeat("\n", maxFile) + "var end int\n"
 	expect(t, sizes(fset, parse(t, fset, "p/a.go", text)), []string{
 		"p/a.go:3: f has 71 lines, the limit is 70",
-		"p/a.go:76: 101 columns, the limit is 100",
+		"p/a.go:76: 111 columns, the limit is 110",
 		"p/a.go: 578 lines, the limit is 500",
 	})
 	fits := "package p\n\nfunc f() {\n" + strings.Repeat("\tx()\n", maxFunction-2) + "}\n"
