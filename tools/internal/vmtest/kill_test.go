@@ -64,7 +64,7 @@ func (g *guest) kill(p pool, n int) {
 			}
 		})
 	}
-	job := fioJob{seconds: 10 + 6*n}
+	job := fioJob{size: 64, seconds: 10 + 6*n}
 	for _, name := range fourVolumes[:2] {
 		job.disks = append(job.disks, g.create(name, "64M"))
 	}

@@ -19,14 +19,7 @@ import (
 func TestLifecycle(t *testing.T) {
 	if !inGuest() {
 		cfg := machine(t, "")
-		image := filepath.Join(t.TempDir(), "nvme")
-		if err := os.WriteFile(image, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Truncate(image, poolMiB<<20); err != nil {
-			t.Fatal(err)
-		}
-		cfg.Drives = []vm.Drive{{Name: "pool", Path: image, Bus: vm.NVMe}}
+		cfg.Drives = []vm.Drive{{Name: "pool", Path: image(t, poolMiB), Bus: vm.NVMe}}
 		run(t, cfg)
 		return
 	}

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -19,11 +20,21 @@ func TestVerify(t *testing.T) {
 	p := g.nullPool()
 	g.format(p)
 	d := g.serve(p)
-	job := fioJob{seconds: number(t, "UNBLEND_SECONDS", 25)}
+	job := fioJob{size: 64, seconds: number(t, "UNBLEND_SECONDS", 25)}
 	for _, name := range fourVolumes {
-		job.disks = append(job.disks, g.create(name, "96M"))
+		job.disks = append(job.disks, g.create(name, fmt.Sprintf("%dM", job.size)))
 	}
-	res := g.startFio(job).wait()
+	z := g.openZeroing(g.create("zeros", "16M"))
+	fio := g.startFio(job)
+	ops := 0
+	for end := time.Now().Add(time.Duration(job.seconds) * time.Second); time.Now().Before(end); {
+		z.step()
+		ops++
+	}
+	res := fio.wait()
+	z.verify(0, zeroingSize)
+	z.close()
+	t.Logf("%d operations on the zeroed volume", ops)
 	st := g.wellServed()
 	rss, err := d.PeakRSS()
 	if err != nil || rss > maxRSS {
