@@ -35,24 +35,38 @@ func (p *Pool) admitWaiting() {
 		progress = false
 		rest := p.stalled[:0]
 		for _, v := range p.stalled {
-			r := v.admission.head.task.(*Request)
-			if err := p.mustFail(r); err != 0 {
-				v.admission.take()
-				p.fail(r, err)
-				progress = true
-			} else if p.mayAdmit(r) {
-				v.admission.take()
-				v.stats.StallNanos += uint64(p.now - r.since)
-				p.delayNext(v, r)
-				p.push(r)
-				progress = true
-			}
+			progress = p.admitOne(v) || progress
 			if !v.admission.empty() {
 				rest = append(rest, v)
 			}
 		}
 		p.stalled = rest
 	}
+}
+
+// admitOne admits, or fails, the first of v's waiting requests, and reports whether it could. While
+// that waits for space on the capacity device, those behind it that need none go on.
+func (p *Pool) admitOne(v *Volume) bool {
+	r := v.admission.head.task.(*Request)
+	if err := p.mustFail(r); err != 0 {
+		v.admission.take()
+		p.fail(r, err)
+		return true
+	}
+	for w := v.admission.head; w != nil; w = w.next {
+		r := w.task.(*Request)
+		if p.mayAdmit(r) {
+			v.admission.remove(w)
+			v.stats.StallNanos += uint64(p.now - r.since)
+			p.delayNext(v, r)
+			p.push(r)
+			return true
+		}
+		if !p.lacksSpace(r) {
+			return false // it waits for the log, in which the order is kept
+		}
+	}
+	return false
 }
 
 // fail ends a writing request that did not get into the log.

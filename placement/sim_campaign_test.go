@@ -108,7 +108,7 @@ type campaign struct {
 	Wraps       int     `json:"log_wraps"`
 	Checks      int     `json:"checks"`
 	Faults      int     `json:"faults"`
-	Full        float64 `json:"share_with_all"`
+	Full        int     `json:"seeds_with_all"` // 500 operations, a wrap, a checkpoint, two crashes
 	Failures    int     `json:"failures"`
 	Seconds     float64 `json:"seconds"`
 }
@@ -124,9 +124,29 @@ func (c *campaign) add(r *simResult) {
 	c.Wraps += r.cover.wraps
 	c.Checks += r.cover.checks
 	c.Faults += r.cover.faults
+	if r.cover.full() {
+		c.Full++
+	}
 	if r.err != nil {
 		c.Failures++
 	}
+}
+
+// simShares are the shares of seeds that a campaign prints.
+var simShares = []struct {
+	name string
+	has  func(*simCover) bool
+}{
+	{"500 guest operations", func(c *simCover) bool { return c.ops >= 500 }},
+	{"a log wrap", func(c *simCover) bool { return c.wraps > 0 }},
+	{"a checkpoint", func(c *simCover) bool { return c.checkpoints > 0 }},
+	{"two crashes", func(c *simCover) bool { return c.crashes+c.kills >= 2 }},
+	{"all of these", (*simCover).full},
+	{"a power cut in recovery", func(c *simCover) bool { return c.deep > 0 }},
+	{"a change of lanes", func(c *simCover) bool { return c.lanes > 1 }},
+	{"a full pool", func(c *simCover) bool { return c.stalls+c.enospc > 0 }},
+	{"a volume replaced", func(c *simCover) bool { return c.replaced > 0 }},
+	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 
 func TestSimCampaign(t *testing.T) {
@@ -137,31 +157,26 @@ func TestSimCampaign(t *testing.T) {
 	start := time.Now()
 	results := runSeeds(*simFrom, *simSeeds, *simParallel, 10)
 	c := campaign{From: *simFrom, Commit: commit()}
-	var with [5]int
 	for i := range results {
 		r := &results[i]
 		c.add(r)
-		v := &r.cover
-		for i, has := range [...]bool{
-			v.ops >= 500, v.wraps > 0, v.checkpoints > 0, v.crashes+v.kills >= 2, v.full(),
-		} {
-			if has {
-				with[i]++
-			}
-		}
 		if r.err != nil {
 			t.Errorf("seed %d: %v\n%s", r.seed, r.err, reproduce(r.seed))
 		}
 	}
 	c.Seconds = time.Since(start).Seconds()
-	n := max(len(results), 1)
-	c.Full = float64(with[4]) / float64(n)
 	t.Logf("%d seeds: %d guest operations, %d power cuts, %d process deaths, %d cuts in recovery, "+
 		"%d checkpoints, %d log wraps, %d faults, %.1f s", c.Seeds, c.Ops, c.Crashes, c.Kills, c.Deep,
 		c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
-	t.Logf("share of seeds with 500 operations %d %%, a log wrap %d %%, a checkpoint %d %%, two "+
-		"crashes %d %%, all of these %d %%", with[0]*100/n, with[1]*100/n, with[2]*100/n,
-		with[3]*100/n, with[4]*100/n)
+	for _, share := range simShares {
+		n := 0
+		for i := range results {
+			if share.has(&results[i].cover) {
+				n++
+			}
+		}
+		t.Logf("%5.1f %% of the seeds had %s", 100*float64(n)/float64(max(len(results), 1)), share.name)
+	}
 	if *simRecord {
 		if err := c.record(); err != nil {
 			t.Error(err)

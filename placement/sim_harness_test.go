@@ -64,6 +64,7 @@ type sim struct {
 	crash   *simStep
 	reader  *simVerify
 	rescued int
+	lanes   uint // numbers of lanes so far, as bits
 
 	ended int64 // ns; when something was submitted or ended last
 
@@ -80,8 +81,20 @@ type sim struct {
 
 // simCover counts what happened in a seed.
 type simCover struct {
-	ops, crashes, kills, deep, wraps, checkpoints  int
-	stalls, enospc, lost, faults, verifies, checks int
+	ops         int // guest requests; not those of the verifier
+	crashes     int // power cuts while the pool served
+	deep        int // power cuts in recovery
+	kills       int // process deaths
+	checkpoints int
+	wraps       int // times the whole log was written
+	lanes       int // different numbers of lanes
+	replaced    int // volumes removed and made anew
+	stalls      int // times a full pool was made room in
+	enospc      int // requests that a full pool refused
+	faults      int // injected
+	failed      int // reads that failed, as they had to
+	verifies    int // readings of everything
+	checks      int
 }
 
 func (c *simCover) full() bool {
@@ -376,7 +389,7 @@ func (s *sim) done(q *simReq) {
 	switch {
 	case q.Kind == Read && q.Err != 0:
 		err = v.failedRead(q.read, q.Err)
-		s.cover.lost++
+		s.cover.failed++
 	case q.Kind == Read:
 		err = v.check(q.read, q.Buf[q.Off%log.BlockSize:])
 	case q.Err != 0:

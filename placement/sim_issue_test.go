@@ -34,6 +34,9 @@ func (s *sim) ready(st *simStep) bool {
 	slot := s.slots[st.slot]
 	switch st.do {
 	case stepIO:
+		if s.ctl != nil && s.ctl.slot == slot {
+			return false
+		}
 		return slot.o == nil || slot.vol == nil || slot.open < slot.depth
 	case stepCreate, stepAttach, stepCheckpoint, stepDrain:
 		return s.ctl == nil
@@ -152,6 +155,7 @@ func (s *sim) controlDone(c *simControl) error {
 	case CreateVolume:
 		slot.created(s.o, c)
 	case RemoveVolume:
+		s.cover.replaced++
 		slot.removed()
 	case AttachVolume:
 		slot.attached, slot.vol = true, c.Vol

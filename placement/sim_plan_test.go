@@ -152,7 +152,7 @@ func (p *simPlan) drawPool(r *rand.Rand) {
 // runs full.
 func (p *simPlan) drawDisks(r *rand.Rand) {
 	meta := int64(p.format.MetaPages+64) * log.BlockSize
-	data := int64(oneOf(r, 6, 12, 24, 48)) << 20
+	data := int64(oneOf(r, 2, 3, 4, 8, 16, 48)) << 20
 	if p.real {
 		data = 512 << 20
 	}

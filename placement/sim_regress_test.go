@@ -115,3 +115,21 @@ func TestCheckLeavesTheDataOfDeletedVolumesAlone(t *testing.T) {
 	}
 	r.check()
 }
+
+// While writes wait because the pool is full, those of the same volume that need no space go on:
+// what is to make room among them.
+func TestSimDiscardBehindWritesThatWaitForSpace(t *testing.T) {
+	steps := []simStep{{do: stepCreate, slot: 0, n: 8 << 20, depth: 64}}
+	for off := int64(0); off < 4<<20; off += 64 << 10 {
+		steps = append(steps, writeAt(0, off, 64<<10))
+	}
+	steps = append(steps, simStep{do: stepPause, wait: 5_000_000_000},
+		simStep{do: stepIO, kind: Discard, n: 2 << 20})
+	s := simCase(t, func(p *simPlan) { p.disks[log.Capacity].Size = 5 << 20 }, steps...)
+	if s.cover.stalls > 0 {
+		t.Error("the discard did not make room")
+	}
+	if s.p.blocks.total > 1280 {
+		t.Errorf("the pool has %d blocks: it never was full", s.p.blocks.total)
+	}
+}

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"unblend/log"
@@ -136,6 +137,8 @@ func (s *sim) open() (*Pool, error) {
 	}
 	n := min(s.cover.crashes+s.cover.kills+s.cover.deep, len(s.plan.opens)-1)
 	opt := s.plan.opens[n]
+	s.lanes |= 1 << opt.Lanes
+	s.cover.lanes = bits.OnesCount(s.lanes)
 	opt.Rand, opt.Wall = s.random, func() int64 { return 1_700_000_000 }
 	return Open(s.d, opt)
 }

@@ -44,6 +44,23 @@ func (l *waitList) take() *waiter {
 	return w
 }
 
+// remove takes w, which stands in l, out of it.
+func (l *waitList) remove(w *waiter) {
+	var before *waiter
+	for at := &l.head; *at != w; at = &before.next {
+		before = *at
+	}
+	if before == nil {
+		l.head = w.next
+	} else {
+		before.next = w.next
+	}
+	if l.tail == w {
+		l.tail = before
+	}
+	w.next, w.waiting = nil, false
+}
+
 // wake moves every task of l to the run queue; they run in the order in which they waited.
 func (p *Pool) wake(l *waitList) {
 	for w := l.take(); w != nil; w = l.take() {
