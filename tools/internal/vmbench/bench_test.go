@@ -1,0 +1,221 @@
+package vmbench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"unblend/tools/internal/operate"
+	"unblend/tools/internal/vm"
+
+	"golang.org/x/sys/unix"
+)
+
+// roleEnv makes the test binary what runs in the machine: a part of the measurements, or the null
+// server.
+const roleEnv = "UNBLEND_VMBENCH"
+
+// machineTime bounds the life of a machine.
+const machineTime = 45 * time.Minute
+
+func TestMain(m *testing.M) {
+	role := map[string]func() error{
+		"targets": inMachine(measureTargets), "restart": inMachine(measureRestart),
+		"null": serveNull,
+	}[os.Getenv(roleEnv)]
+	if role == nil {
+		os.Exit(m.Run())
+	}
+	if err := role(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// inMachine makes a program of a measurement: what it reports goes to the host.
+func inMachine(measure func(ctx context.Context, r *Report) error) func() error {
+	return func() error {
+		var u unix.Utsname
+		if err := unix.Uname(&u); err != nil {
+			return err
+		}
+		r := &Report{
+			Schema: Schema, Time: time.Now().UTC(), Kernel: unix.ByteSliceToString(u.Release[:]),
+		}
+		if err := measure(context.Background(), r); err != nil {
+			return err
+		}
+		text, err := json.MarshalIndent(r, "", "\t")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile("/rw/report.json", append(text, '\n'), 0o644)
+	}
+}
+
+// measureTargets measures everything but the restart.
+func measureTargets(ctx context.Context, r *Report) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	null := exec.Command(self)
+	null.Env = append(os.Environ(), roleEnv+"=null")
+	dir, err := os.MkdirTemp("/run", "bench-")
+	if err != nil {
+		return err
+	}
+	b, err := newBed(ctx, "/vm/unblend", dir, null)
+	if err != nil {
+		return err
+	}
+	if r.Runs, err = b.alternate(); err != nil {
+		return err
+	}
+	r.Compare()
+	if r.Four, err = b.fourVolumes(ctx); err != nil {
+		return err
+	}
+	if r.PeakRSS, err = b.daemon.PeakRSS(); err != nil {
+		return err
+	}
+	return b.close()
+}
+
+// measureRestart starts the daemon on a pool with a full log.
+func measureRestart(ctx context.Context, r *Report) error {
+	if _, err := sh("modprobe ublk_drv"); err != nil {
+		return err
+	}
+	p := operate.Program{Path: "/vm/unblend", Dir: "/run"}
+	for range restarts {
+		x, err := restartDaemon(ctx, p, "/dev/vm/pool")
+		if err != nil {
+			return fmt.Errorf("%w; the daemon's log ends with:\n%s", err, p.LogEnd())
+		}
+		x.Where = "in the virtual machine"
+		r.Restart = append(r.Restart, x)
+	}
+	return nil
+}
+
+// need skips a benchmark that cannot run here.
+func need(b *testing.B) {
+	b.Helper()
+	if testing.Short() {
+		b.Skip("boots a virtual machine; not with -short")
+	}
+	vm.Need(b)
+}
+
+// buildProgram returns the path of the program, built anew.
+func buildProgram(b *testing.B) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "unblend")
+	if out, err := exec.Command("go", "build", "-o", path, "unblend/tools/unblend").
+		CombinedOutput(); err != nil {
+		b.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return path
+}
+
+// inVM runs a role in a machine and returns its report.
+func inVM(b *testing.B, role, program string, drives ...vm.Drive) *Report {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	share := b.TempDir()
+	res, err := vm.Run(context.Background(), vm.Config{
+		Kernel: os.Getenv("UNBLEND_VM_KERNEL"), Files: []string{self, program}, Share: share,
+		Drives: drives, Env: []string{roleEnv + "=" + role}, Timeout: machineTime,
+		Command: "exec /vm/" + filepath.Base(self), Log: os.Stderr,
+	})
+	if err != nil || res.Status != 0 {
+		b.Fatalf("status %d, %v: %s", res.Status, err, res.Output)
+	}
+	text, err := os.ReadFile(filepath.Join(share, "report.json"))
+	r := &Report{}
+	if err == nil {
+		err = json.Unmarshal(text, r)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// publish prints the report and keeps it where UNBLEND_BENCH_OUT says.
+func publish(b *testing.B, name string, r *Report) {
+	b.Helper()
+	fmt.Printf("\n%s\n", r)
+	dir := os.Getenv("UNBLEND_BENCH_OUT")
+	if dir == "" {
+		return
+	}
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		b.Fatal(err)
+	}
+	series := strings.Join(strings.Split(r.Kernel, ".")[:2], ".")
+	base := filepath.Join(dir, name+"-"+series)
+	if err := os.WriteFile(base+".json", append(text, '\n'), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(base+".txt", []byte(r.String()), 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkTargets compares the program with what a user could have instead. It takes minutes and
+// runs once, whatever b.N says.
+func BenchmarkTargets(b *testing.B) {
+	need(b)
+	r := inVM(b, "targets", buildProgram(b))
+	publish(b, "targets", r)
+	for _, x := range r.Ratios {
+		unit := strings.ReplaceAll(fmt.Sprintf("%s/%s-qd%d", x.Target, x.To, x.Depth), " ", "-")
+		b.ReportMetric(x.Median, unit)
+	}
+	b.ReportMetric(r.Four.PerLogWrite, "guest-writes/log-write")
+	b.ReportMetric(100*r.Four.Sequential, "%sequential")
+	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
+}
+
+// BenchmarkRestart measures starts on a full default log, natively and in a machine. It writes 5 GB
+// to TMPDIR.
+func BenchmarkRestart(b *testing.B) {
+	need(b)
+	program, image := buildProgram(b), filepath.Join(b.TempDir(), "pool")
+	if _, err := makeFull(image); err != nil {
+		b.Fatal(err)
+	}
+	var native []Restart
+	for range restarts {
+		x, err := restartEngine(image)
+		if err != nil {
+			b.Fatal(err)
+		}
+		native = append(native, x)
+	}
+	for i := range native {
+		var err error
+		native[i].Ready, err = restartReady(b.Context(), program, b.TempDir(), image)
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	r := inVM(b, "restart", program, vm.Drive{Name: "pool", Path: image})
+	r.Restart = append(native, r.Restart...)
+	publish(b, "restart", r)
+	for _, where := range []*Restart{&r.Restart[0], &r.Restart[len(r.Restart)-1]} {
+		b.ReportMetric(where.Seconds, "s-"+strings.Fields(where.Where)[0])
+	}
+}

@@ -1,0 +1,18 @@
+// Package vmbench measures the whole program under real kernels in virtual machines, beside what a
+// user could have instead, on the same device, in the same machine, turn by turn:
+//
+//   - 4 KiB random writes, one and 32 at a time: the raw device, the kernel's loop device on it
+//     with direct I/O, a null server, a volume of a pool on it;
+//   - four volumes at once: how many guest writes a log write carries, and how many log writes
+//     begin where the one before them ended, as bpftrace sees them;
+//   - the daemon's peak memory;
+//   - how long a daemon takes from its start to its first answer when the log is full.
+//
+// Emulated processors are slow, and system calls on them slower than the rest: ratios of one run
+// can be compared, absolute figures cannot.
+//
+//	go test ./tools/internal/vmbench -run '^$' -bench . -timeout 1h
+//
+// UNBLEND_VM_KERNEL chooses the kernel, UNBLEND_BENCH_OUT names a directory that gets the results
+// as JSON and as a table.
+package vmbench
