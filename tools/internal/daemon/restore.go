@@ -16,9 +16,12 @@ import (
 
 const (
 	restoreAtOnce = 32                     // volumes attached again at a time
-	settleTime    = 10 * time.Second       // for the kernel to notice that a server has died
-	settlePoll    = 2 * time.Millisecond   //
 	statusEvery   = 500 * time.Millisecond // how often systemd is told how far it is
+
+	// settleTime is how long the kernel may take to notice that a server has died: 6.12 takes up to
+	// the 30 s of a request's timeout when every tag carried a request.
+	settleTime = 45 * time.Second
+	settlePoll = 2 * time.Millisecond
 )
 
 // restore attaches every volume again that was attached when the last daemon ended. What fails is

@@ -179,8 +179,9 @@ func (d *daemon) bringUp(ctl *ublk.Control, v placement.VolumeInfo, vol *placeme
 	if err := ctl.Start(info.ID, commandTime); err != nil {
 		return nil, errors.Join(err, ctl.Stop(info.ID, stopTime), d.drop(s))
 	}
-	if err := ublk.TuneDisk(info); err != nil { // it works without, but slower, and on 6.12 a
-		d.log.Warn("disk is not tuned", "volume", v.Name, "err", err) // kill may cost 30 s
+	if err := ublk.TuneDisk(info); err != nil {
+		// It works without, but slower, and on 6.12 guests may wait 30 s after a kill.
+		d.log.Warn("disk is not tuned", "volume", v.Name, "err", err)
 	}
 	if err := d.enter(s); err != nil {
 		return nil, errors.Join(err, ctl.Stop(info.ID, stopTime), d.drop(s))
