@@ -70,6 +70,7 @@ func Run(ctx context.Context, cfg control.ServeConfig) error {
 	if err := d.open(); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	limitGarbage()
 	d.openDriver()
 	d.restore(ctx)
 	return d.run(ctx, release, l)

@@ -17,17 +17,21 @@ import (
 // stand in line with the goroutines that answer the socket.
 const minProcs = 4
 
-// What a process of control.DefaultMemory bytes is divided into; other sizes in proportion.
+// What a process of control.DefaultMemory bytes is divided into. Other sizes take from what is
+// variable, in proportion.
 const (
+	fixedShare   = 27 << 20             // the program, Go's runtime, small things, and
+	garbageShare = 6 << 20              // what the control socket leaves until it is collected
 	requestShare = ublk.DefaultPoolSize // guests' requests under way
-	programShare = 10 << 20             // text, stacks, rings: what Go's memory limit does not see
-	indexEntries = 1 << 20
-	frames       = 24 << 20 / 4096
-	batchBlocks  = 2048
+	indexEntries = 1 << 20              // 30 MiB
+	frames       = 20 << 20 / 4096
+	batchBlocks  = 1536
 )
 
 // scaled returns what n is for a process of the configured size.
-func (d *daemon) scaled(n int64) int { return int(n * d.cfg.Memory / control.DefaultMemory) }
+func (d *daemon) scaled(n int64) int {
+	return int(n * (d.cfg.Memory - fixedShare) / (control.DefaultMemory - fixedShare))
+}
 
 // requestMemory returns how many bytes guests' requests may take.
 func (d *daemon) requestMemory() int { return d.scaled(requestShare) }
@@ -36,13 +40,25 @@ func (d *daemon) requestMemory() int { return d.scaled(requestShare) }
 // system forbids something it is served without, at a risk that is reported.
 func (d *daemon) prepareProcess() {
 	runtime.GOMAXPROCS(max(minProcs, runtime.GOMAXPROCS(0)))
-	debug.SetGCPercent(-1) // by the limit alone: the working set is allocated at the start
-	debug.SetMemoryLimit(d.cfg.Memory - int64(d.requestMemory()) - programShare)
+	debug.SetGCPercent(-1) // by the limit alone: see limitGarbage
+	debug.SetMemoryLimit(d.cfg.Memory - int64(d.requestMemory()))
 	if err := ublk.PrepareProcess(); err != nil {
 		d.log.Warn("the process is not protected against a shortage of memory", "err", err)
 		d.warn.set("process", "when memory is short, guests may hang: "+err.Error(),
 			"run as root, or see LimitMEMLOCK and CAP_SYS_RESOURCE")
 	}
+}
+
+// limitGarbage sets Go's memory limit to what is allocated by now, which is nearly all that ever
+// will be, and a fixed room for garbage. A limit close to what is alive would have it collected all
+// the time, and each collection stops the loop.
+func limitGarbage() {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	other := m.Sys - m.HeapIdle - m.HeapAlloc
+	// Go keeps 3 % of the limit in reserve.
+	debug.SetMemoryLimit(int64(other + (m.HeapAlloc+garbageShare)*103/100))
 }
 
 // options returns the pool's limits and policies.
