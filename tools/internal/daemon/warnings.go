@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"unblend/tools/internal/control"
@@ -21,7 +22,8 @@ type warnings struct {
 func (w *warnings) set(code, message, next string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := control.Warning{Code: code, Message: units.Printable(message), Next: next}
+	line := units.Printable(strings.ReplaceAll(strings.TrimSpace(message), "\n", "; "))
+	n := control.Warning{Code: code, Message: line, Next: next}
 	for i := range w.list {
 		if w.list[i].Code == code {
 			w.list[i] = n
