@@ -159,7 +159,7 @@ func (s *sim) controlDone(c *simControl) error {
 		slot.removed()
 	case AttachVolume:
 		slot.attached, slot.vol = true, c.Vol
-		slot.depth = max(c.QueueDepth, 1)
+		slot.depth = c.QueueDepth
 	case DetachVolume:
 		slot.attached = false
 	}
@@ -168,7 +168,7 @@ func (s *sim) controlDone(c *simControl) error {
 
 func (t *simSlot) created(o *simOracle, c *simControl) {
 	t.o = o.create(t.name, c.Size)
-	t.size, t.depth = c.Size, max(c.QueueDepth, 1)
+	t.size, t.depth = c.Size, c.QueueDepth
 	t.vol, t.attached, t.maybe = c.Vol, true, false
 }
 

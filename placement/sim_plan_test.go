@@ -176,6 +176,12 @@ func (p *simPlan) drawDisks(r *rand.Rand) {
 		default:
 			c.Timing = simdisk.Random{Min: 10_000, Max: oneOf(r, int64(50_000), 1_000_000, 50_000_000)}
 		}
+		if r.IntN(4) == 0 {
+			c.Faults.Rate[simdisk.CutUnreadable] = 0.1
+		}
+		if r.IntN(8) == 0 {
+			c.Faults.Rate[simdisk.Spike] = 0.01
+		}
 		if c.Volatile && r.IntN(4) == 0 {
 			c.CacheBytes = int64(between(r, 4, 64)) * log.BlockSize
 		}

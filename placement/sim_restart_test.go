@@ -37,10 +37,15 @@ func (s *sim) restart() error {
 	return s.begin(s.crash, true)
 }
 
-// noMismatch checks that no read had to be done again, unless a fault was injected.
+// noMismatch checks that no read had to be done again and nothing was found damaged, unless a fault
+// was injected.
 func (s *sim) noMismatch() error {
-	if n := s.p.stats.Mismatches; n > 0 && !s.mismatch {
+	st := &s.p.stats
+	if n := st.Mismatches; n > 0 && !s.mismatch {
 		return fmt.Errorf("step %d: %d reads had to be done again", s.at, n)
+	}
+	if s.plan.faults == nil && st.ReadErrors+st.LostBlocks+st.BadBlocks+st.PageDamage > 0 {
+		return fmt.Errorf("step %d: damage, but no fault was injected: %+v", s.at, *st)
 	}
 	return nil
 }
@@ -194,8 +199,11 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 	if in.Size != slot.size {
 		return fmt.Errorf("after recovery: volume %s: size %d, want %d", slot.name, in.Size, slot.size)
 	}
-	slot.vol = s.p.Volume(slot.name)
-	slot.depth = max(in.QueueDepth, 1)
+	if !undecided && in.QueueDepth != slot.depth {
+		return fmt.Errorf("after recovery: volume %s: depth %d, want %d",
+			slot.name, in.QueueDepth, slot.depth)
+	}
+	slot.vol, slot.depth = s.p.Volume(slot.name), in.QueueDepth
 	return nil
 }
 
