@@ -33,6 +33,18 @@ type demo struct {
 	prog   operate.Program
 	daemon *operate.Daemon
 	guests []*guest
+	logged logged
+}
+
+// logged is what daemons say they wrote to the log while the guests wrote.
+type logged struct{ writes, bytes uint64 }
+
+// countLog adds what the present daemon has written to the log so far.
+func (d *demo) countLog(ctx context.Context) error {
+	st, err := d.prog.Status(ctx)
+	d.logged.writes += st.Log.Writes
+	d.logged.bytes += st.Log.WriteBytes
+	return err
 }
 
 // step says what comes next.
@@ -163,6 +175,9 @@ func (d *demo) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.countLog(ctx); err != nil {
+		return err
+	}
 	after, err := d.counts()
 	if err != nil {
 		return err
@@ -213,6 +228,9 @@ func (d *demo) killAndRestart() error {
 	fmt.Printf("         -- kill -9 %d: the daemon is gone, the guests wait\n", d.daemon.PID())
 	for _, g := range d.guests {
 		g.writer.ResetPause()
+	}
+	if err := d.countLog(context.Background()); err != nil {
+		return err
 	}
 	d.daemon.Kill()
 	time.Sleep(downTime)

@@ -127,23 +127,20 @@ func (d *demo) show(before, after counts, w *watch) {
 	t := units.NewTable("        ", ">requests", ">MiB", ">mean KiB", ">in sequence")
 	row := func(name string, requests, bytes uint64, share string) {
 		mean := float64(bytes) / 1024 / float64(max(requests, 1))
-		t.Row("         "+name, fmt.Sprint(requests), fmt.Sprint(bytes>>20),
+		t.Row("         "+name, fmt.Sprint(requests), fmt.Sprintf("%.1f", float64(bytes)/(1<<20)),
 			fmt.Sprintf("%.1f", mean), share)
 	}
 	var all blocktrace.Counts
 	for i, g := range d.guests {
 		c := after.guests[i].Sub(before.guests[i])
 		all.Writes, all.WriteBytes = all.Writes+c.Writes, all.WriteBytes+c.WriteBytes
-		share := "-"
-		if w != nil {
-			share = percent(w.guest[i].Share())
-		}
-		row(g.name, c.Writes, c.WriteBytes, share)
+		row(g.name, c.Writes, c.WriteBytes, w.share(func() *blocktrace.Run { return &w.guest[i] }))
 	}
-	if w == nil {
-		row("all four", all.Writes, all.WriteBytes, "-")
+	row("all four, as they come", all.Writes, all.WriteBytes,
+		w.share(func() *blocktrace.Run { return &w.merged }))
+	if w == nil || w.class["log"] == nil {
+		row("log, as the daemon says", d.logged.writes, d.logged.bytes, "-")
 	} else {
-		row("all four, as they come", all.Writes, all.WriteBytes, percent(w.merged.Share()))
 		for _, c := range classes {
 			if r := w.class[c.name]; r != nil {
 				row(c.text, r.Requests, r.Bytes, percent(r.Share()))
@@ -155,25 +152,25 @@ func (d *demo) show(before, after counts, w *watch) {
 		row("on disk: all", c.Writes, c.WriteBytes, "")
 	}
 	fmt.Print(t)
+	fmt.Println()
 	d.explain(all, w)
 	d.showPauses()
 }
 
 // explain puts the table into words.
 func (d *demo) explain(all blocktrace.Counts, w *watch) {
-	if w == nil {
+	if w == nil || w.class["log"] == nil {
+		note("%.1f guest writes became one log write.",
+			float64(all.Writes)/float64(max(d.logged.writes, 1)))
 		return
 	}
-	fmt.Println()
 	if n := w.tracer.Lost(); n > 0 {
 		note("(%d requests went by unseen)", n)
 	}
-	if log := w.class["log"]; log != nil {
-		note("%.1f guest writes became one log write. Sent on as they came, %s of the writes would",
-			float64(all.Writes)/float64(max(log.Requests, 1)), percent(w.merged.Share()))
-		note("have followed the one before them on the disk; in the log it is %s.",
-			percent(log.Share()))
-	}
+	log := w.class["log"]
+	note("%.1f guest writes became one log write. Sent on as they came, %s of the writes would",
+		float64(all.Writes)/float64(max(log.Requests, 1)), percent(w.merged.Share()))
+	note("have followed the one before them on the disk; in the log it is %s.", percent(log.Share()))
 }
 
 // showPauses says what the guests noticed of the kill.

@@ -100,6 +100,14 @@ func (w *watch) classAt(at int64) string {
 	return "other"
 }
 
+// share returns the share of a stream's requests that continue the one before, for the table.
+func (w *watch) share(stream func() *blocktrace.Run) string {
+	if w == nil {
+		return "-"
+	}
+	return percent(stream().Share())
+}
+
 // stop ends listening; the streams are complete when it returns.
 func (w *watch) stop() error {
 	err := w.tracer.Stop()
