@@ -56,16 +56,20 @@ func (t *tree) unmount() {
 }
 
 // fill copies a tree of small and large files into a directory of the file system, removes half
-// of it again, so that the file system discards, and makes what is left durable.
+// of it again, so that the file system discards, and makes what is left durable. It may be called
+// by any goroutine.
 func (t *tree) fill(name string) {
 	t.g.Helper()
-	t.g.sh(fmt.Sprintf(`set -e
+	_, err := t.g.try(fmt.Sprintf(`set -e
 		mkdir %[1]s; cd %[1]s
 		for i in $(seq 24); do head -c $((i * i * 150)) /dev/urandom > f$i; done
 		cp -r /etc/apt /etc/init.d .
 		head -c 3000000 /dev/urandom > large
 		rm f*[13579]
 		sync -f .`, filepath.Join(t.dir, name)))
+	if err != nil {
+		t.g.Error(err)
+	}
 }
 
 // sum returns a checksum of all files, names included.

@@ -3,6 +3,7 @@ package vmtest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,11 +202,20 @@ func (g *guest) step(name string) {
 // sh runs a shell command, which must succeed, and returns what it printed.
 func (g *guest) sh(command string) string {
 	g.Helper()
+	out, err := g.try(command)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return out
+}
+
+// try runs a shell command. It may be called by any goroutine.
+func (g *guest) try(command string) (string, error) {
 	out, err := exec.Command("bash", "-c", command).CombinedOutput()
 	if err != nil {
-		g.Fatalf("%s: %v\n%s", command, err, out)
+		return "", fmt.Errorf("%s: %w\n%s", command, err, out)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
 }
 
 // do runs a verb of the program, which must succeed, and returns what it printed.
