@@ -45,7 +45,7 @@ test:
 	@$(STAGE) lint $(MAKE) -s lint
 	@$(STAGE) build $(MAKE) -s build
 	@$(STAGE) 'unit tests' go test -short ./...
-	@$(STAGE) 'simulation, $(SEEDS) seeds' $(MAKE) -s sim
+	@$(STAGE) 'simulation, $(SEEDS) seeds' $(SIM) -from=0
 	@$(STAGE) 'planted bugs' $(MAKE) -s test-plant
 	@$(STAGE) 'virtual machine runner' $(MAKE) -s test-runner
 	@if [ -d tools/internal/vmtest ]; then for k in $(KERNELS); do \
@@ -93,9 +93,11 @@ else
 	$(VMRUN) -kernel $(KERNEL) -t 900s -- bin/demo -unblend bin/unblend
 endif
 
-## sim: crash simulation of the whole engine, SEEDS=200
+SIM = go test ./placement -run '^TestSimCampaign$$' -count=1 -v -timeout 24h -args -seeds=$(SEEDS)
+
+## sim: crash simulation of the whole engine, SEEDS=200 more than docs/campaigns.jsonl has
 sim:
-	go test ./placement -run '^TestSimCampaign$$' -count=1 -v -timeout 24h -args -seeds=$(SEEDS)
+	$(SIM) -record
 
 ## bench: the benchmarks
 bench:

@@ -1,13 +1,9 @@
 package placement
 
 import (
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +20,7 @@ import (
 //	go test ./placement -run '^TestSimCampaign$' -args -seed=17 -shrink
 var (
 	simSeeds    = flag.Int("seeds", 20, "simulation: number of seeds")
-	simFrom     = flag.Int("from", 0, "simulation: first seed")
+	simFrom     = flag.Int("from", -1, "simulation: first seed; default 0, or with -record the next one")
 	simSeed     = flag.Int("seed", -1, "simulation: run this seed alone")
 	simParallel = flag.Int("parallel", 2, "simulation: seeds at a time")
 	simVerbose  = flag.Bool("v", false, "simulation: print what happens")
@@ -95,43 +91,6 @@ func runSeeds(from, n, parallel, limit int) []simResult {
 	return done
 }
 
-// campaign is the line that a campaign adds to docs/campaigns.jsonl.
-type campaign struct {
-	Commit      string  `json:"commit"`
-	From        int     `json:"from"`
-	Seeds       int     `json:"seeds"`
-	Ops         int     `json:"guest_ops"`
-	Crashes     int     `json:"power_cuts"`
-	Kills       int     `json:"process_deaths"`
-	Deep        int     `json:"power_cuts_in_recovery"`
-	Checkpoints int     `json:"checkpoints"`
-	Wraps       int     `json:"log_wraps"`
-	Checks      int     `json:"checks"`
-	Faults      int     `json:"faults"`
-	Full        int     `json:"seeds_with_all"` // 500 operations, a wrap, a checkpoint, two crashes
-	Failures    int     `json:"failures"`
-	Seconds     float64 `json:"seconds"`
-}
-
-// add counts one seed.
-func (c *campaign) add(r *simResult) {
-	c.Seeds++
-	c.Ops += r.cover.ops
-	c.Crashes += r.cover.crashes
-	c.Kills += r.cover.kills
-	c.Deep += r.cover.deep
-	c.Checkpoints += r.cover.checkpoints
-	c.Wraps += r.cover.wraps
-	c.Checks += r.cover.checks
-	c.Faults += r.cover.faults
-	if r.cover.full() {
-		c.Full++
-	}
-	if r.err != nil {
-		c.Failures++
-	}
-}
-
 // simShares are the shares of seeds that a campaign prints.
 var simShares = []struct {
 	name string
@@ -154,20 +113,18 @@ func TestSimCampaign(t *testing.T) {
 		runOneSeed(t, uint64(*simSeed))
 		return
 	}
-	start := time.Now()
-	results := runSeeds(*simFrom, *simSeeds, *simParallel, 10)
-	c := campaign{From: *simFrom, Commit: commit()}
-	for i := range results {
-		r := &results[i]
-		c.add(r)
-		if r.err != nil {
-			t.Errorf("seed %d: %v\n%s", r.seed, r.err, reproduce(r.seed))
+	from, chunk := *simFrom, *simSeeds
+	if *simRecord {
+		chunk = recordEvery
+		if from < 0 {
+			from = nextSeed(t)
 		}
 	}
-	c.Seconds = time.Since(start).Seconds()
-	t.Logf("%d seeds: %d guest operations, %d power cuts, %d process deaths, %d cuts in recovery, "+
-		"%d checkpoints, %d log wraps, %d faults, %.1f s", c.Seeds, c.Ops, c.Crashes, c.Kills, c.Deep,
-		c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
+	from = max(from, 0)
+	var results []simResult
+	for end := from + *simSeeds; from < end && !t.Failed(); from += chunk {
+		results = append(results, runChunk(t, from, min(chunk, end-from))...)
+	}
 	for _, share := range simShares {
 		n := 0
 		for i := range results {
@@ -177,11 +134,30 @@ func TestSimCampaign(t *testing.T) {
 		}
 		t.Logf("%5.1f %% of the seeds had %s", 100*float64(n)/float64(max(len(results), 1)), share.name)
 	}
+}
+
+// runChunk runs n seeds, says what became of them, and records it if that is wanted.
+func runChunk(t *testing.T, from, n int) []simResult {
+	start := time.Now()
+	results := runSeeds(from, n, *simParallel, 10)
+	c := campaign{Kind: simKind, Time: start.UTC().Truncate(time.Second), From: from, Commit: commit()}
+	for i := range results {
+		r := &results[i]
+		c.add(r)
+		if r.err != nil {
+			t.Errorf("seed %d: %v\n%s", r.seed, r.err, reproduce(r.seed))
+		}
+	}
+	c.Seconds = math.Round(time.Since(start).Seconds())
+	t.Logf("seeds %d to %d: %d guest operations, %d power cuts, %d process deaths, %d cuts in recovery, "+
+		"%d checkpoints, %d log wraps, %d faults, %.0f s", from, from+c.Seeds-1, c.Ops, c.Crashes,
+		c.Kills, c.Deep, c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
 	if *simRecord {
 		if err := c.record(); err != nil {
 			t.Error(err)
 		}
 	}
+	return results
 }
 
 func reproduce(seed uint64) string {
@@ -251,33 +227,4 @@ func shape(err error) string {
 		return -1
 	}, text)
 	return letters[:min(len(letters), 60)]
-}
-
-// commit returns the commit of the working tree, with a "+" when it differs.
-func commit() string {
-	head, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	id := strings.TrimSpace(string(head))
-	err = exec.Command("git", "diff", "--quiet", "HEAD", "--", ".", "../log").Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		id += "+"
-	}
-	return id
-}
-
-// record appends the figures to docs/campaigns.jsonl.
-func (c *campaign) record() error {
-	f, err := os.OpenFile(filepath.Join("..", "docs", "campaigns.jsonl"),
-		os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	line, err := json.Marshal(c)
-	if err == nil {
-		_, err = f.Write(append(line, '\n'))
-	}
-	return errors.Join(err, f.Close())
 }

@@ -31,7 +31,7 @@ func TestPlanted(t *testing.T) {
 			Plant, log.Plant = bug.name, bug.name
 			defer func() { Plant, log.Plant = "", "" }()
 			for seed := range bug.within {
-				if r := runSeed(uint64(*simFrom+seed), nil); r.err != nil {
+				if r := runSeed(uint64(max(*simFrom, 0)+seed), nil); r.err != nil {
 					t.Logf("caught by seed %d, the %d. one: %.160s", r.seed, seed+1, r.err)
 					return
 				}
