@@ -221,25 +221,6 @@ func (s *sim) advance() {
 	}
 }
 
-// stuck is called when nothing is to come although something is under way. Where the pool is full
-// the operator makes room, once for each volume; else the engine has forgotten somebody.
-func (s *sim) stuck() {
-	st := s.p.Status()
-	if st.Stalled > 0 && s.rescued < 2*len(s.slots) {
-		s.rescued++
-		s.cover.stalls++
-		s.makeRoom()
-		return
-	}
-	if s.excused && st.ReadOnly != nil {
-		s.crashNow(&simStep{do: stepKill, verify: true, check: true})
-		return
-	}
-	s.fail(fmt.Errorf("nothing is to come, but %d requests, control operation %v and the verifier "+
-		"%v are under way; %d volumes wait for room; %s",
-		s.flying, s.ctl != nil, s.reader != nil, st.Stalled, s.backState()))
-}
-
 // watch counts what the devices are asked for: openings of segments and roots.
 func (s *sim) watch() {
 	l := s.p.label

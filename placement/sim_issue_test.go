@@ -176,24 +176,6 @@ func (t *simSlot) removed() {
 	t.o, t.vol, t.attached, t.maybe = nil, nil, false, false
 }
 
-// makeRoom discards all of a volume that has no writes waiting, as a guest's fstrim or an operator
-// would when the pool is full.
-func (s *sim) makeRoom() {
-	for i := range s.slots {
-		slot := s.slots[(s.rescued+i)%len(s.slots)]
-		if slot.o == nil || slot.vol == nil || slot.open > 0 || slot.size > 64<<20 {
-			continue
-		}
-		s.submit(slot, &simStep{do: stepIO, kind: Discard, n: slot.size})
-		return
-	}
-	for _, slot := range s.slots {
-		if slot.vol != nil && slot.size <= 64<<20 {
-			s.submit(slot, &simStep{do: stepIO, kind: Discard, n: slot.size})
-		}
-	}
-}
-
 // simVerify reads all volumes through the pool and lets the oracle look.
 type simVerify struct {
 	s     *sim

@@ -25,8 +25,8 @@ func (v *simVolume) judge(r *simRead, s uint32, cands []*simOp, b []byte, match 
 		return nil
 	}
 	for _, x := range cands {
-		if x == match || !over(x) || x.before(match) || match.before(x) {
-			continue
+		if x == match || !over(x) || x.before(match) || match.before(x) || x.maybe && !x.shown {
+			continue // or the crash undid it
 		}
 		if v.o.order[[2]uint32{match.id, x.id}] {
 			return fmt.Errorf("%s, sector %d: two writes each replace a part of the other: %v; %v",
