@@ -102,3 +102,13 @@ func files(b *device.Pool) (fds [log.Devs]int) {
 	}
 	return fds
 }
+
+// maxBlocks returns how many blocks the devices take in one request.
+func maxBlocks(b *device.Pool) (n [log.Devs]int) {
+	for i, dev := range b.Devices {
+		if dev != nil {
+			n[i] = dev.Info().MaxBlocks
+		}
+	}
+	return n
+}

@@ -119,7 +119,7 @@ func (d *daemon) open() error {
 		"volumes", len(d.pool.Volumes()), "took", time.Since(begin).Round(time.Millisecond))
 	cfg := shard.Config{
 		Pool: d.pool, Files: files(b), Memory: d.requestMemory(), CPUs: d.cfg.CPUs,
-		Fault: d.fault,
+		Fault: d.fault, MaxBlocks: maxBlocks(b),
 	}
 	for _, r := range st.Regions {
 		if r.Class == "log" && r.Dev == log.Fast {

@@ -22,6 +22,8 @@ func newHost(t *testing.T, files map[string]string) host {
 		disk + "/ro":                            "0\n",
 		disk + "/queue/logical_block_size":      "512\n",
 		disk + "/queue/physical_block_size":     "4096\n",
+		disk + "/queue/max_sectors_kb":          "640\n",
+		disk + "/queue/max_segments":            "168\n",
 		disk + "/queue/rotational":              "1\n",
 		disk + "/queue/fua":                     "1\n",
 		disk + "/queue/write_cache":             "write back\n",
@@ -62,14 +64,31 @@ func TestQueueProperties(t *testing.T) {
 	disk := Info{Kind: BlockDevice}
 	h.readQueue(&disk, unix.Mkdev(8, 16))
 	if disk.Size != 1<<30 || disk.LogicalBlock != 512 || disk.PhysicalBlock != 4096 ||
-		!disk.Rotational || !disk.FUA || !disk.VolatileCache || disk.Partition ||
+		disk.MaxBlocks != 160 || !disk.Rotational || !disk.FUA || !disk.VolatileCache || disk.Partition ||
 		!slices.Equal(disk.Partitions, []string{"sdb1"}) || disk.Model != "SPINNER 9000" {
 		t.Errorf("disk: %+v", disk)
 	}
 	part := Info{Kind: BlockDevice}
 	h.readQueue(&part, unix.Mkdev(8, 17))
-	if part.Size != 512<<20 || !part.Partition || !part.Rotational || part.Partitions != nil {
+	if part.Size != 512<<20 || part.MaxBlocks != 160 || !part.Partition || !part.Rotational ||
+		part.Partitions != nil {
 		t.Errorf("partition: %+v", part)
+	}
+	for _, c := range []struct {
+		kb, segments string
+		want         int
+	}{
+		{"128", "127", 32}, {"1280", "128", 128}, {"8192", "1024", 256}, {"512", "", 128}, {"", "", 0},
+	} {
+		h := newHost(t, map[string]string{
+			"sys/devices/pci/block/sdb/queue/max_sectors_kb": c.kb,
+			"sys/devices/pci/block/sdb/queue/max_segments":   c.segments,
+		})
+		h.readQueue(&disk, unix.Mkdev(8, 16))
+		if disk.MaxBlocks != c.want {
+			t.Errorf("%q KiB, %q segments: %d blocks, want %d",
+				c.kb, c.segments, disk.MaxBlocks, c.want)
+		}
 	}
 	none := Info{Kind: RegularFile}
 	h.readQueue(&none, unix.Mkdev(0, 40))

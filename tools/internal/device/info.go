@@ -40,6 +40,7 @@ type Info struct {
 	Size          int64  // bytes
 	LogicalBlock  int    // bytes; the smallest write the device takes
 	PhysicalBlock int    // bytes
+	MaxBlocks     int    // of 4 KiB that a block device takes in one request; 0: not known
 	Rotational    bool
 	VolatileCache bool // the device forgets unflushed writes at a power cut
 	FUA           bool // the device itself makes single writes durable; else the kernel flushes
@@ -117,11 +118,26 @@ func (h host) readQueue(info *Info, dev uint64) {
 	}
 	info.LogicalBlock = int(readInt(disk, "queue/logical_block_size"))
 	info.PhysicalBlock = int(readInt(disk, "queue/physical_block_size"))
+	if info.Kind == BlockDevice {
+		info.MaxBlocks = maxBlocks(disk)
+	}
 	info.Rotational = readInt(disk, "queue/rotational") == 1
 	info.FUA = readInt(disk, "queue/fua") == 1
 	info.VolatileCache = readText(disk, "queue/write_cache") == "write back"
 	info.ReadOnly = readInt(dir, "ro") == 1
 	info.Model = readText(disk, "device/model")
+}
+
+// maxBlocks returns how many blocks of 4 KiB fit into one request of the disk with this sysfs
+// directory: as many bytes as it takes, each block in a segment of its own, and no more than a bio
+// has room for (BIO_MAX_VECS in linux/bio.h, 7.3).
+func maxBlocks(disk string) int {
+	const block, vectors = 4096, 256
+	n := readInt(disk, "queue/max_sectors_kb") * 1024 / block
+	if s := readInt(disk, "queue/max_segments"); s > 0 {
+		n = min(n, s)
+	}
+	return int(min(n, vectors))
 }
 
 // sysBlock returns the directory of a block device in sysfs, or "".

@@ -20,11 +20,16 @@ var ErrStopped = errors.New("the shard has stopped")
 
 // Config is what a shard is made of.
 type Config struct {
-	Pool   *placement.Pool
-	Files  [log.Devs]int // descriptors opened for direct I/O; one device: the same twice
-	Memory int           // bytes for requests under way; 0: ublk.DefaultPoolSize
-	CPUs   []int         // the CPUs to run on; empty: any
-	Fault  func(error)   // told, on the loop's thread, what went wrong with a single device
+	Pool  *placement.Pool
+	Files [log.Devs]int // descriptors opened for direct I/O; one device: the same twice
+
+	// MaxBlocks is how many blocks a device takes in one request; 0: any number. What is longer
+	// goes out in several.
+	MaxBlocks [log.Devs]int
+
+	Memory int         // bytes for requests under way; 0: ublk.DefaultPoolSize
+	CPUs   []int       // the CPUs to run on; empty: any
+	Fault  func(error) // told, on the loop's thread, what went wrong with a single device
 
 	LogStart, LogEnd int64 // the log's bytes on the fast device, for the counters
 }
@@ -51,11 +56,12 @@ type Shard struct {
 	waker *uring.Waker
 	start time.Time
 
-	ops      []*log.Op // under way, by slot
-	busy     int       // how many
-	undone   []*log.Op // to be submitted again
-	owed     []answer  // to be given again
-	devices  []*device // by slot; nil: free
+	ops      []transfer // under way, by slot
+	piece    [][]byte   // for submitOp
+	busy     int        // how many
+	undone   []*log.Op  // to be submitted again
+	owed     []answer   // to be given again
+	devices  []*device  // by slot; nil: free
 	reqs     []request
 	classes  [classes]class
 	cqes     []uring.CQE

@@ -52,6 +52,7 @@ func start(t *testing.T, path string) (*Shard, func()) {
 	}
 	s, err := Start(Config{
 		Pool: p, Files: [log.Devs]int{d.FD(), d.FD()}, Memory: 4 << 20, LogEnd: poolSize,
+		MaxBlocks: [log.Devs]int{1, 1}, // so that much goes out in pieces
 	})
 	if errors.Is(err, uring.ErrDisabled) {
 		d.Close()

@@ -21,10 +21,6 @@ const (
 	logArg   = "512M"
 	diskMiB  = 256    // volume, loop device, raw partition
 	smallArg = "128M" // each of the four volumes
-
-	// maxSectors is the longest request that the device takes, 512 KiB, as that of many an NVMe.
-	// What is longer is split by the kernel, and io_uring leaves it to its worker threads.
-	maxSectors = 1024
 )
 
 // partitions are made without a table: nothing but the kernel has to know of them.
@@ -53,8 +49,7 @@ func newBed(ctx context.Context, program, dir string, nullServer *exec.Cmd) (*be
 	b := &bed{prog: operate.Program{Path: program, Dir: dir}, paths: map[Target]string{}}
 	for _, command := range []string{
 		"modprobe -a ublk_drv loop",
-		fmt.Sprintf("modprobe null_blk nr_devices=1 gb=%d memory_backed=1 submit_queues=2 "+
-			"max_sectors=%d", deviceGB, maxSectors),
+		fmt.Sprintf("modprobe null_blk nr_devices=1 gb=%d memory_backed=1 submit_queues=2", deviceGB),
 	} {
 		if _, err := sh("%s", command); err != nil {
 			return nil, err
