@@ -49,7 +49,7 @@ func check(ctx context.Context, in *invocation, opt placement.CheckOptions) erro
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), pool.Close())
 	}
-	if err = errors.Join(err, pool.Close()); err != nil && rep == nil {
+	if err = errors.Join(err, pool.Close()); err != nil && rep == nil || errors.Is(err, placement.ErrVersion) {
 		return fmt.Errorf("check %s: %w", in.args[0], err)
 	}
 	doc := checkResult(rep, opt, err)
