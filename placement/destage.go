@@ -189,8 +189,8 @@ func (b *backend) readBatch() bool {
 	return true
 }
 
-// collectBad leaves in order the blocks that are to be read again. What has failed twice is lost:
-// its volume gets an error where it is read, and a write heals it.
+// collectBad leaves in order the blocks that are to be read again. What has failed twice alone is
+// lost: its volume gets an error where it is read, and a write heals it.
 func (b *backend) collectBad() bool {
 	again := b.order[:0]
 	for _, i := range b.order {
@@ -199,7 +199,7 @@ func (b *backend) collectBad() bool {
 			continue
 		}
 		m.bad = false
-		if m.tries++; m.tries < 2 {
+		if m.tries++; m.tries < 3 { // the first was not for it alone
 			again = append(again, i)
 			continue
 		}
