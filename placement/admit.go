@@ -94,7 +94,7 @@ func (p *Pool) mustFail(r *Request) errno {
 // capacity device a place for every block, promised before the write enters the log.
 func (p *Pool) mayAdmit(r *Request) bool {
 	switch {
-	case p.readOnly != nil, p.now < r.Vol.nextAdmit:
+	case p.readOnly != nil, r.Vol.held, p.now < r.Vol.nextAdmit:
 		return false
 	case p.logged.entries+p.reserved.entries+r.needs.entries > p.opt.IndexEntries,
 		p.logged.extents+p.reserved.extents+r.needs.extents > p.opt.Extents:
@@ -126,16 +126,17 @@ func (p *Pool) lacksSpace(r *Request) bool {
 // its way, and r asks again.
 func (p *Pool) ownsAll(r *Request) (owns, known bool) {
 	n := r.Vol.node
-	if p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) || p.zeroing(r) {
+	if n.rec.Flags&NodeAsParent != 0 || p.zeroing(r) ||
+		p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) {
 		return false, true
 	}
 	owns, known = true, true
 	for b := r.first; b < r.first+r.count; b++ {
-		if d, ok := p.index.get(n.rec.ID, b); ok && d.flags&dirtyZero != 0 {
+		if d, ok := p.index.get(n.line.id, n.rec.ID, b); ok && d.flags&dirtyZero != 0 {
 			return false, true
 		}
 		e, err := p.find(&n.tree, b, nil)
-		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e) {
+		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e, b+1) {
 			owns, known = false, known && err != errWait
 		}
 	}

@@ -28,6 +28,9 @@ type backend struct {
 	gap     []byte   // takes what lies between wanted log blocks
 	home    homeChunk
 	single  bool // read block by block
+	leaves  int  // that the walker may still do in this turn
+	owed    int  // that it may do before the next batch is destaged
+	paused  bool // it has more to do in the next turn
 
 	writes   []pageWrite // of a checkpoint
 	cut      Root        // the root that it will write
@@ -71,6 +74,7 @@ func (b *backend) resume() {}
 
 // step advances the present job, or begins one. It reports whether it could go on at once.
 func (b *backend) step() bool {
+	b.leaves, b.paused = walkLeaves, false
 	for range stepMax {
 		if b.waiting || b.over || b.p.readOnly != nil || !b.advance() {
 			return false
@@ -123,13 +127,22 @@ func (b *backend) choose() bool {
 	case b.mustCheckpoint(pressure, idle):
 		b.beginCheckpoint()
 		return true
+	case b.owed > 0 && b.beginWalk():
+		return true
 	case pressure >= p.opt.Low || idle || b.drain || len(p.stalled) > 0 || p.anyStalledLane():
 		b.open = idle || b.drain || len(p.stalled) > 0
 		if b.beginDestage() {
 			return true
 		}
 	}
-	return b.beginWalk()
+	if b.beginWalk() {
+		return true
+	}
+	if b.changed && b.awaitsCheckpoint() {
+		b.beginCheckpoint()
+		return true
+	}
+	return false
 }
 
 // mustCheckpoint reports whether the next job is a checkpoint.
@@ -178,9 +191,9 @@ func (b *backend) drained() bool {
 		p.blocks.freedSum == 0 && p.pages.freedSum == 0 && !b.walking()
 }
 
-// urgent reports whether a checkpoint is due that step could begin at once.
+// urgent reports whether a checkpoint or a piece of a walk is due that step could begin at once.
 func (b *backend) urgent() bool {
-	return b.tight && b.phase == backIdle && !b.waiting && !b.over && b.p.readOnly == nil
+	return (b.tight || b.paused) && b.phase == backIdle && !b.waiting && !b.over && b.p.readOnly == nil
 }
 
 // graceThen waits until the reads that were under way when the phase began have ended.

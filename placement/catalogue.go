@@ -2,34 +2,12 @@ package placement
 
 import (
 	"fmt"
-	"slices"
 
 	"unblend/log"
 )
 
 // catalogueLevels is the height of the catalogue's tree: 2^28 nodes in leaves of 16.
 const catalogueLevels = 4
-
-// addNode adds a node to the catalogue in memory.
-func (p *Pool) addNode(rec *NodeRecord) *node {
-	n := &node{rec: *rec, parent: p.nodes[rec.Parent]}
-	n.tree = tree{
-		node: n, root: rec.Root, levels: levelsFor(rec.Size / log.BlockSize),
-		birth: rec.Birth, floor: rec.Floor,
-	}
-	p.nodes[rec.ID] = n
-	i, _ := slices.BinarySearchFunc(p.order, rec.ID, func(n *node, id uint32) int {
-		return int(n.rec.ID) - int(id)
-	})
-	p.order = slices.Insert(p.order, i, n)
-	if rec.Name != "" {
-		p.names[rec.Name] = n
-	}
-	if n.gone() {
-		p.gone++
-	}
-	return n
-}
 
 // blocks returns the size of n in blocks; the last may be partly beyond the volume's end.
 func (n *node) blocks() uint64 { return (n.rec.Size + log.BlockSize - 1) / log.BlockSize }
@@ -53,7 +31,7 @@ func (p *Pool) loadCatalogue(e Entry, level uint8, page pageReader) error {
 				if p.nodes[rec.ID] != nil {
 					return fmt.Errorf("catalogue: node %d stands in it twice: %w", rec.ID, ErrDamaged)
 				}
-				p.addNode(&rec)
+				p.addNode(&rec, p.continues(&rec))
 			}
 		}
 		return nil
@@ -64,6 +42,14 @@ func (p *Pool) loadCatalogue(e Entry, level uint8, page pageReader) error {
 		}
 	}
 	return nil
+}
+
+// continues reports whether a node from the catalogue is to continue its parent's line. If it was
+// born when that was frozen it may have been a snapshot that made it, or a clone right after one;
+// the first will do. Which one it was matters no more: what the log holds is told apart by node.
+func (p *Pool) continues(rec *NodeRecord) bool {
+	parent := p.nodes[rec.Parent]
+	return parent != nil && parent.kid == nil && rec.Birth == parent.rec.Frozen+1
 }
 
 // open returns the volume of a node, for use.

@@ -59,9 +59,10 @@ type checker struct {
 	opener
 	opt    CheckOptions
 	rep    *CheckReport
-	blocks []uint64 // bits: reachable blocks
-	pages  []uint64 // bits: reachable pages
-	p      *Pool    // with the log replayed into its index
+	blocks reached // blocks of the capacity device
+	pages  reached // pages of the metadata area
+	tops   map[*node]uint32
+	p      *Pool // with the log replayed into its index
 	mem    []byte
 }
 
@@ -78,20 +79,32 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 	}
 	c.rep.Label, c.rep.Root, c.rep.BadBlocks = c.label, c.root, len(c.root.Bad)
 	c.checkHeaders()
-	c.blocks = make([]uint64, c.label.CapacityBlocks/64+1)
-	c.pages = make([]uint64, c.label.Home.PageCount/64+1)
+	c.blocks, c.pages = newReached(c.label.CapacityBlocks), newReached(c.label.Home.PageCount)
+	c.tops = map[*node]uint32{}
 	if err := c.replayLog(); err != nil {
 		return c.rep, err
 	}
-	c.checkCatalogue(c.root.Catalogue, catalogueLevels)
-	for _, n := range c.p.order {
-		c.rep.Volumes++
-		c.checkMap(n, n.rec.Root, levelsFor(n.blocks()), 0)
+	c.checkCatalogue(c.root.Catalogue, catalogueLevels, 0)
+	// Nodes that nobody reads come after those that share with them.
+	for _, last := range [...]bool{false, true} {
+		for _, n := range c.p.order {
+			if n.unread() != last {
+				continue
+			}
+			c.rep.Volumes++
+			if n.rec.Root.Flags != 0 {
+				c.checkMap(n, n.rec.Root, n.rec.Levels, 0)
+			}
+		}
 	}
 	c.checkBitmaps()
 	c.rep.Repaired = c.mended
 	return c.rep, nil
 }
+
+// unread reports whether nobody reads the node's map any more: it was removed, and at most one child
+// is left, which may have overwritten in place what the walker has made its own.
+func (n *node) unread() bool { return n.gone() || n.hidden() && n.only() != nil }
 
 // problem notes err. A nil error is none.
 func (c *checker) problem(structure string, repaired bool, err error) {
@@ -219,6 +232,7 @@ func (c *checker) replayLog() error {
 		return nil
 	}
 	c.p.lastMark = c.root.LastMark
+	c.p.adoptFamily()
 	if c.d[log.Fast] == nil {
 		return nil
 	}

@@ -6,15 +6,61 @@ import (
 	"unblend/log"
 )
 
-// reach notes that a page or block is reachable, and whether it was not already.
-func reach(set []uint64, i uint64) bool {
-	was := set[i/64]>>(i%64)&1 == 1
-	set[i/64] |= 1 << (i % 64)
-	return !was
+// reached is a set of units, with what reached each first: a fingerprint of the family of nodes and
+// of the place in their maps. Nodes of one family share pages and blocks, at the same place each.
+type reached struct {
+	bits   []uint64
+	prints [][]byte // by chunks of printChunk units; nil: none is reached
 }
 
-// page reads a metadata page in both homes and notes that it is reachable.
-func (c *checker) page(structure string, e Entry) []byte {
+const printChunk = 1 << 14
+
+func newReached(n uint64) reached {
+	return reached{make([]uint64, n/64+1), make([][]byte, n/printChunk+1)}
+}
+
+func (s *reached) has(i uint64) bool { return s.bits[i/64]>>(i%64)&1 == 1 }
+
+// add notes that a unit is reachable. It reports whether it was before, and from elsewhere.
+func (s *reached) add(i uint64, print byte) (again, elsewhere bool) {
+	c := &s.prints[i/printChunk]
+	if *c == nil {
+		*c = make([]byte, printChunk)
+	}
+	p := &(*c)[i%printChunk]
+	if s.has(i) {
+		return true, *p != print
+	}
+	s.bits[i/64] |= 1 << (i % 64)
+	*p = print
+	return false, false
+}
+
+// printOf returns the fingerprint of a place in the maps of a family. Two that differ have the same
+// one time in 255.
+func printOf(family uint32, level uint8, first uint64) byte {
+	h := uint64(family)<<8 | uint64(level)
+	h = (h ^ first) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>29 ^ uint64(family)) * 0xbf58476d1ce4e5b9
+	return byte(h>>32%255) + 1
+}
+
+// family returns the oldest ancestor of a node.
+func (c *checker) family(n *node) uint32 {
+	if id, known := c.tops[n]; known {
+		return id
+	}
+	top := n
+	for top.parent != nil {
+		top = top.parent
+	}
+	c.tops[n] = top.rec.ID
+	return top.rec.ID
+}
+
+// page reads a metadata page in both homes and notes that it is reachable. It returns nil if there
+// is nothing to be seen there, or it has been seen before.
+func (c *checker) page(structure string, e Entry, print byte) []byte {
 	if e.Flags == 0 {
 		return nil
 	}
@@ -22,8 +68,11 @@ func (c *checker) page(structure string, e Entry) []byte {
 		c.problem(structure, false, fmt.Errorf("pointer %+v: %w", e, ErrDamaged))
 		return nil
 	}
-	if !reach(c.pages, e.Addr) {
+	again, elsewhere := c.pages.add(e.Addr, print)
+	if elsewhere {
 		c.problem(structure, false, fmt.Errorf("page %d is reached twice: %w", e.Addr, ErrDamaged))
+	}
+	if again {
 		return nil
 	}
 	c.rep.Pages++
@@ -35,19 +84,20 @@ func (c *checker) page(structure string, e Entry) []byte {
 }
 
 // checkCatalogue walks the pages of the catalogue; the records were read by loadCatalogue.
-func (c *checker) checkCatalogue(e Entry, level uint8) {
-	mem := c.page("catalogue page", e)
+func (c *checker) checkCatalogue(e Entry, level uint8, first uint64) {
+	mem := c.page("catalogue page", e, printOf(0, level, first))
 	if mem == nil || level == 1 {
 		return
 	}
 	for i := range fanout {
-		c.checkCatalogue(entryAt(mem, i), level-1)
+		c.checkCatalogue(entryAt(mem, i), level-1, first*fanout+uint64(i))
 	}
 }
 
-// checkMap walks a part of a node's map, from block first on.
+// checkMap walks a part of a node's map, from block first on. What the walker has passed of a removed
+// node is not its any more.
 func (c *checker) checkMap(n *node, e Entry, level uint8, first uint64) {
-	mem := c.page("map page", e)
+	mem := c.page("map page", e, printOf(c.family(n), level, first))
 	if mem == nil {
 		return
 	}
@@ -55,7 +105,7 @@ func (c *checker) checkMap(n *node, e Entry, level uint8, first uint64) {
 	for i := range fanout {
 		child, at := entryAt(mem, i), first+uint64(i)*span
 		switch {
-		case child.Flags == 0:
+		case child.Flags == 0, at+span <= n.rec.Cursor:
 		case at >= n.blocks():
 			c.problem("map page", false, fmt.Errorf(
 				"volume %q: block %d is beyond its end: %w", n.rec.Name, at, ErrDamaged))
@@ -77,9 +127,12 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 	if e.Flags&FlagMapped == 0 {
 		return
 	}
-	if !reach(c.blocks, e.Addr) {
+	again, elsewhere := c.blocks.add(e.Addr, printOf(c.family(n), 0, at))
+	if elsewhere {
 		c.problem("map entry", false, fmt.Errorf("volume %q, block %d: capacity block %d "+
 			"is reached twice: %w", n.rec.Name, at, e.Addr, ErrDamaged))
+	}
+	if again {
 		return
 	}
 	c.rep.Blocks++
@@ -87,10 +140,10 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 		used := c.label.CapacityBlocks - c.root.FreeBlocks
 		c.opt.Progress(int64(c.rep.Blocks), int64(used))
 	}
-	if !c.opt.Data || n.gone() { // what the log had of a deleted volume is not replayed
+	if !c.opt.Data || n.unread() {
 		return
 	}
-	if _, dirty := c.p.index.get(n.rec.ID, at); dirty || c.p.zeros.covers(n.rec.ID, at) {
+	if _, dirty := c.p.index.get(n.line.id, n.rec.ID, at); dirty || c.p.zeros.covers(n.rec.ID, at) {
 		return
 	}
 	off := int64(e.Addr) * log.BlockSize
@@ -101,23 +154,23 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 func (c *checker) checkBitmaps() {
 	for _, r := range c.label.reservedBlocks() {
 		for u := r.start; u < r.start+r.n; u++ {
-			if !reach(c.blocks, u) {
+			if again, _ := c.blocks.add(u, 0); again {
 				c.problem("map entry", false, fmt.Errorf(
 					"capacity block %d is reserved but holds data: %w", u, ErrDamaged))
 			}
 		}
 	}
 	for _, u := range c.root.Bad {
-		reach(c.blocks, u)
+		c.blocks.add(u, 0)
 	}
 	h := &c.label.Home
-	c.checkBitmap("block bitmap", h.BlockMap, c.label.CapacityBlocks, c.root.BlockRefs, c.blocks,
+	c.checkBitmap("block bitmap", h.BlockMap, c.label.CapacityBlocks, c.root.BlockRefs, &c.blocks,
 		c.root.FreeBlocks)
-	c.checkBitmap("page bitmap", h.PageMap, h.PageCount, c.root.PageRefs, c.pages, c.root.FreePages)
+	c.checkBitmap("page bitmap", h.PageMap, h.PageCount, c.root.PageRefs, &c.pages, c.root.FreePages)
 }
 
 // checkBitmap verifies one bitmap: its pages in both homes, their counts, and every bit.
-func (c *checker) checkBitmap(what string, base, total uint64, top []ShadowRef, used []uint64,
+func (c *checker) checkBitmap(what string, base, total uint64, top []ShadowRef, used *reached,
 	wantFree uint64,
 ) {
 	s := newShadow(base, bitmapPages(total))
@@ -154,12 +207,12 @@ func (c *checker) checkBitmap(what string, base, total uint64, top []ShadowRef, 
 const maxBits = 16
 
 // compareBits compares one bitmap page with the reachable units and returns how many differ.
-func (c *checker) compareBits(what string, mem []byte, first, total uint64, used []uint64,
+func (c *checker) compareBits(what string, mem []byte, first, total uint64, used *reached,
 	before int,
 ) (wrong int) {
 	for u := first; u < min(first+pageBits, total); u++ {
 		set := mem[(u-first)/8]>>(u%8)&1 == 1
-		reachable := used[u/64]>>(u%64)&1 == 1
+		reachable := used.has(u)
 		if set == reachable {
 			continue
 		}

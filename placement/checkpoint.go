@@ -33,7 +33,11 @@ type pageWrite struct {
 func catalogueIndex(id uint32) uint64 { return uint64(id) / nodesPerPage * fanout }
 
 func (b *backend) beginCheckpoint() {
-	b.phase = cutCatalogue
+	b.phase, b.next = cutCatalogue, 0
+	b.markRemovable()
+	// By id, so that nodes that share a page follow each other. Those that are touched from now
+	// on until the cut come last.
+	slices.SortFunc(b.p.stale, func(x, y *node) int { return cmp.Compare(x.rec.ID, y.rec.ID) })
 	b.p.dirtyLimit = b.p.cache.cutLimit()
 }
 
@@ -44,14 +48,14 @@ func (c *cache) cutLimit() int { return len(c.frames) - minFrames/4 }
 func (p *Pool) touch(n *node) {
 	if !n.stale {
 		n.stale = true
-		p.stale++
+		p.stale = append(p.stale, n)
 	}
 }
 
 // cutNeeds returns the most catalogue pages that the cut of a checkpoint now would change.
 func (p *Pool) cutNeeds() int {
 	const above = nodesPerPage * fanout
-	leaves := min(p.stale, int(p.nextNode)/nodesPerPage+1)
+	leaves := min(len(p.stale), int(p.nextNode)/nodesPerPage+1)
 	return leaves + min(leaves, int(p.nextNode)/above+1) + 2
 }
 
@@ -67,12 +71,9 @@ func (p *Pool) cutFits(more int) bool {
 // and when it holds them all, makes the cut.
 func (b *backend) cutRoot() bool {
 	p := b.p
-	b.markRemovable()
-	for _, n := range p.order {
-		if !n.stale {
-			continue
-		}
-		if _, err := p.own(&p.catalogue, catalogueIndex(n.rec.ID), &b.waiter); err != nil {
+	for ; b.next < len(p.stale); b.next++ {
+		id := p.stale[b.next].rec.ID
+		if _, err := p.own(&p.catalogue, catalogueIndex(id), &b.waiter); err != nil {
 			if err == errWait {
 				return false
 			}
@@ -89,14 +90,14 @@ func (b *backend) cutRoot() bool {
 // markRemovable finds the deleted nodes that nothing can name any more: they have no pages and the
 // log no record of them from the replay start on.
 func (b *backend) markRemovable() {
-	start := b.p.replayStart()
-	for _, n := range b.p.order {
-		if !b.p.cutFits(0) {
+	p, start := b.p, b.p.replayStart()
+	for _, n := range p.dead {
+		if !p.cutFits(0) {
 			return // the next checkpoint goes on
 		}
-		if n.gone() && n.root.Flags == 0 && n.rec.LastSeq < start && !n.removed {
+		if n.rec.LastSeq < start && !n.removed {
 			n.removed = true
-			b.p.touch(n)
+			p.touch(n)
 		}
 	}
 }
@@ -106,12 +107,11 @@ func (b *backend) markRemovable() {
 func (b *backend) fixRoot() {
 	p := b.p
 	p.sealPages(false)
-	for _, n := range p.order {
-		if n.stale {
-			b.writeRecord(n)
-		}
+	for _, n := range p.stale {
+		b.writeRecord(n)
 	}
 	b.pruneCatalogue()
+	p.stale = p.stale[:0]
 	p.sealPages(true)
 	p.pages.clearFreed()
 	p.blocks.clearFreed()
@@ -146,7 +146,6 @@ func (b *backend) writeRecord(n *node) {
 	}
 	slot := nodeSlot(p.cache.page(f), n.rec.ID)
 	n.stale = false
-	p.stale--
 	if n.removed {
 		clear(slot)
 		return
@@ -161,7 +160,7 @@ func (b *backend) writeRecord(n *node) {
 // pruneCatalogue removes the catalogue pages that hold no record any more.
 func (b *backend) pruneCatalogue() {
 	p := b.p
-	for _, n := range p.order {
+	for _, n := range p.stale {
 		if !n.removed {
 			continue
 		}
@@ -302,6 +301,10 @@ func (b *backend) checkpointDone() {
 	p := b.p
 	p.root = b.cut
 	for i := range p.cache.frames {
+		f := &p.cache.frames[i]
+		if f.dirty && f.key.kind() == treePage {
+			f.tree.fresh = 0
+		}
 		p.cache.setClean(int32(i))
 	}
 	p.ring.SetGeneration(p.root.Generation)
@@ -319,11 +322,15 @@ func (b *backend) checkpointDone() {
 
 // forgetRemoved drops from memory the nodes that the root no longer has.
 func (p *Pool) forgetRemoved() {
-	p.order = slices.DeleteFunc(p.order, func(n *node) bool {
-		if n.removed && !n.stale {
+	gone := func(n *node) bool { return n.removed && !n.stale }
+	if !slices.ContainsFunc(p.dead, gone) {
+		return
+	}
+	for _, n := range p.dead {
+		if gone(n) {
 			delete(p.nodes, n.rec.ID)
-			return true
 		}
-		return false
-	})
+	}
+	p.order = slices.DeleteFunc(p.order, gone)
+	p.dead = slices.DeleteFunc(p.dead, gone)
 }

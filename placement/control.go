@@ -11,13 +11,18 @@ type ControlOp uint8
 
 // The control operations.
 const (
-	CreateVolume ControlOp = iota // Name, Size, QueueDepth; Attach, Device
-	RemoveVolume                  // Name
-	AttachVolume                  // Name, Device, QueueDepth (0: as it was)
-	DetachVolume                  // Name
-	Checkpoint                    // make what is known durable in the maps
-	Drain                         // destage everything, then checkpoint
-	Shutdown                      // checkpoint, marked as an orderly end; nothing may follow
+	CreateVolume   ControlOp = iota // Name, Size, QueueDepth; Attach, Device
+	RemoveVolume                    // Name, or Names: volumes and snapshots
+	AttachVolume                    // Name, Device, QueueDepth (0: as it was); a snapshot: ReadOnly
+	DetachVolume                    // Name
+	SnapshotVolume                  // Names, all at one moment; To: what follows the "@"
+	CloneVolume                     // Name: the snapshot, To; with Count: see there
+	RollbackVolume                  // Name: "volume@snapshot"; the volume is not attached
+	RenameVolume                    // Name, To: a volume, with its snapshots, or one snapshot
+	ResizeVolume                    // Name, Size: not below what it is
+	Checkpoint                      // make what is known durable in the maps
+	Drain                           // destage everything, then checkpoint
+	Shutdown                        // checkpoint, marked as an orderly end; nothing may follow
 )
 
 // Control is one control operation. The caller lends it to the pool between Pool.Control and the
@@ -25,7 +30,12 @@ const (
 type Control struct {
 	Op         ControlOp
 	Name       string
-	Size       int64 // bytes
+	Names      []string
+	To         string
+	Size       int64  // bytes
+	Count      uint32 // clones, atomically; To and a number from First on, of Width digits or more
+	First      uint32
+	Width      uint8
 	QueueDepth int
 	Device     int32 // number of the ublk device; -1: none
 	Attach     bool  // of CreateVolume
@@ -35,11 +45,13 @@ type Control struct {
 	Err error // the outcome
 	Vol *Volume
 
-	mark    Mark
+	marks   []Mark // to be made, one after the other
 	body    [MaxMark]byte
 	item    log.Item
-	seq     uint64 // of the mark's record
-	logging bool   // the mark is in the hands of the log
+	seq     uint64    // of the mark's record
+	holds   []*Volume // of which no write is admitted until the mark has taken effect
+	logging bool      // marks are to be made
+	waiting bool      // the next one waits for the writes of holds
 	applied bool
 	next    *Control
 }
@@ -76,6 +88,9 @@ func (p *Pool) NextControl() *Control { return p.controlsDone.take() }
 // reports whether it began one: the back end has to look at what that wants.
 func (p *Pool) runControls() bool {
 	if c := p.control; c != nil {
+		if c.waiting {
+			p.pushMark(c)
+		}
 		if !p.controlOver(c) {
 			return false
 		}
@@ -100,10 +115,11 @@ func (p *Pool) runControls() bool {
 // the next operation, and sees to it that it comes.
 func (p *Pool) controlsWait() bool {
 	b := &p.back
-	if p.controls.head == nil || p.readOnly != nil || b.over || p.stale == 0 {
+	c := p.controls.head
+	if c == nil || p.readOnly != nil || b.over || len(p.stale) == 0 {
 		return false
 	}
-	need := p.cutNeeds()
+	need := p.cutNeeds() + int(c.Count)/nodesPerPage
 	if need <= p.cache.cutLimit()/4 && uint64(need) <= p.opt.reservePages/4 {
 		return false
 	}
@@ -144,10 +160,7 @@ func (p *Pool) beginControl(c *Control) error {
 	if p.readOnly != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 	}
-	var err error
 	switch c.Op {
-	case CreateVolume:
-		err = p.planCreate(c)
 	case Checkpoint, Drain, Shutdown:
 		p.back.wanted, p.back.drain = true, c.Op == Drain
 		p.back.drainTo = p.ring.LastPublished()
@@ -156,95 +169,54 @@ func (p *Pool) beginControl(c *Control) error {
 		}
 		p.back.clean = c.Op == Shutdown
 		return nil
-	default:
-		err = p.planChange(c)
 	}
-	if err != nil {
+	c.marks, c.holds = c.marks[:0], c.holds[:0]
+	if err := p.planMarks(c); err != nil {
 		return err
 	}
-	if err = c.mark.validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	for i := range c.marks {
+		if err := c.marks[i].validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
 	}
-	c.item = log.Item{
-		Kind: log.ItemMark, MarkKind: uint16(c.mark.Kind), Body: c.mark.Append(c.body[:0]), Ref: c,
+	for _, v := range c.holds {
+		v.held = true
 	}
 	c.logging = true
-	p.ring.Lane(p.laneOf(c.mark.Node)).Push(&c.item)
+	p.pushMark(c)
 	return nil
 }
 
-func (p *Pool) planCreate(c *Control) error {
-	if err := ValidName(c.Name); err != nil {
-		return err
+// pushMark gives the next mark of an operation to the log. A mark that replaces the node of a volume
+// waits until the log has ended all writes to the old one; no others are admitted meanwhile, so what
+// comes behind the mark in the log belongs to the new one.
+func (p *Pool) pushMark(c *Control) {
+	for _, v := range c.holds {
+		if v.logging > 0 {
+			c.waiting = true
+			return
+		}
 	}
-	if err := ValidSize(c.Size); err != nil {
-		return err
+	c.waiting = false
+	m := &c.marks[0]
+	c.item = log.Item{
+		Kind: log.ItemMark, MarkKind: uint16(m.Kind), Body: m.Append(c.body[:0]), Ref: c,
 	}
-	if p.names[c.Name] != nil {
-		return fmt.Errorf("volume %q: %w", c.Name, ErrExists)
-	}
-	if p.nextNode > MaxNode || len(p.order) >= p.opt.MaxNodes {
-		return fmt.Errorf("volumes: %d: %w", len(p.order), ErrTooMany)
-	}
-	if p.pageNeed+p.opt.reservePages+catalogueLevels > p.pages.available() {
-		return fmt.Errorf("metadata area: %w", ErrFull)
-	}
-	c.mark = Mark{
-		Kind: MarkCreate, Node: p.nextNode, Epoch: p.epoch, Time: c.Time, Size: uint64(c.Size),
-		Device: -1, QueueDepth: uint16(c.QueueDepth), Name: c.Name,
-	}
-	if c.Attach {
-		c.mark.Flags, c.mark.Device = MarkAttached, c.Device
-	}
-	return nil
+	p.ring.Lane(p.laneOf(m.Node)).Push(&c.item)
 }
 
-func (p *Pool) planChange(c *Control) error {
-	n := p.names[c.Name]
-	if n == nil {
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNoVolume)
+// endMarks ends an operation whose marks have all taken effect, or one of which has failed.
+func (p *Pool) endMarks(c *Control, err error) {
+	for _, v := range c.holds {
+		v.held = false
 	}
-	attached := n.rec.Flags&NodeAttached != 0
-	switch c.Op {
-	case RemoveVolume:
-		if attached {
-			return fmt.Errorf("volume %q: %w", c.Name, ErrAttached)
-		}
-		if n.vol != nil && n.vol.open > 0 {
-			return fmt.Errorf("volume %q: %d requests under way: %w", c.Name, n.vol.open, ErrInUse)
-		}
-		c.mark = Mark{Kind: MarkDelete, Node: n.rec.ID}
-	case AttachVolume:
-		depth := c.QueueDepth
-		if depth == 0 {
-			depth = int(n.rec.QueueDepth)
-		}
-		c.mark = Mark{
-			Kind: MarkAttach, Node: n.rec.ID, Device: c.Device,
-			QueueDepth: uint16(depth), Flags: MarkAttached,
-		}
-		if c.ReadOnly {
-			c.mark.Flags |= MarkReadOnly
-		}
-	case DetachVolume:
-		if !attached {
-			return fmt.Errorf("volume %q: %w", c.Name, ErrNotAttached)
-		}
-		if n.vol != nil && n.vol.open > 0 {
-			return fmt.Errorf("volume %q: %d requests under way: %w", c.Name, n.vol.open, ErrInUse)
-		}
-		c.mark = Mark{Kind: MarkDetach, Node: n.rec.ID}
-	default:
-		return fmt.Errorf("operation %d: %w", c.Op, ErrConfig)
-	}
-	return nil
+	c.Err, c.applied, c.logging = err, true, false
 }
 
 // controlLogged is called when the mark's record is durable in its lane, or has failed.
 func (p *Pool) controlLogged(c *Control, err error) {
-	c.logging = false
 	if err != nil {
-		c.Err, c.applied = err, true
+		p.endMarks(c, err)
 	}
 }
 
@@ -269,65 +241,24 @@ func (p *Pool) applyMarks() {
 	}
 	c := p.control
 	p.markDue = false
-	p.apply(c.seq, &c.mark)
-	if n := p.nodes[c.mark.Node]; n != nil && c.Op != RemoveVolume {
+	p.apply(c.seq, &c.marks[0])
+	if c.marks = c.marks[1:]; len(c.marks) > 0 {
+		p.pushMark(c)
+		return
+	}
+	if n := p.names[c.resultName()]; n != nil {
 		c.Vol = p.open(n)
 	}
-	c.applied = true
+	p.endMarks(c, nil)
 }
 
-func (p *Pool) applyBody(seq uint64, body []byte) {
-	m, err := DecodeMark(body)
-	if err != nil {
-		p.replayErr = fmt.Errorf("mark %d: %w", seq, err)
-		return
+// resultName returns the name of the volume that the operation returns, if any.
+func (c *Control) resultName() string {
+	switch {
+	case c.Op == CreateVolume, c.Op == AttachVolume, c.Op == DetachVolume, c.Op == ResizeVolume:
+		return c.Name
+	case c.Op == CloneVolume && c.Count == 0:
+		return c.To
 	}
-	p.apply(seq, &m)
-}
-
-// apply changes the catalogue.
-func (p *Pool) apply(seq uint64, m *Mark) {
-	p.lastMark, p.back.changed = seq, true
-	if m.Kind == MarkCreate {
-		n := p.addNode(&NodeRecord{
-			ID: m.Node, Birth: m.Epoch, Flags: NodeExists, QueueDepth: m.QueueDepth,
-			Device: m.Device, Size: m.Size, Created: m.Time, Name: m.Name,
-		})
-		p.touch(n)
-		n.attach(m)
-		p.nextNode = max(p.nextNode, m.Node+1)
-		return
-	}
-	n := p.nodes[m.Node]
-	if n == nil {
-		p.replayErr = fmt.Errorf("mark %d: node %d is unknown: %w", seq, m.Node, ErrDamaged)
-		return
-	}
-	p.touch(n)
-	switch m.Kind {
-	case MarkDelete:
-		delete(p.names, n.rec.Name)
-		n.rec.Name, n.rec.Flags, n.rec.LastSeq = "", NodeExists|NodeGone|NodeHidden, seq
-		n.vol = nil
-		p.zeros.removeNode(n.rec.ID)
-		p.gone++
-	case MarkAttach:
-		n.rec.QueueDepth = m.QueueDepth
-		n.attach(m)
-	case MarkDetach:
-		n.rec.Flags &^= NodeAttached | NodeReadOnly
-		n.rec.Device = -1
-	}
-}
-
-// attach notes that n's device is wanted, if the mark says so.
-func (n *node) attach(m *Mark) {
-	if m.Flags&MarkAttached == 0 {
-		return
-	}
-	n.rec.Flags = n.rec.Flags&^NodeReadOnly | NodeAttached
-	if m.Flags&MarkReadOnly != 0 {
-		n.rec.Flags |= NodeReadOnly
-	}
-	n.rec.Device = m.Device
+	return ""
 }

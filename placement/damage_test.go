@@ -163,7 +163,7 @@ func TestLogBlockLost(t *testing.T) {
 	r, _ := newPairRig(t)
 	v := r.create("a", 4<<20)
 	r.fill(v, 0, 16, 5)
-	d, ok := r.p.index.get(v.node.rec.ID, 3)
+	d, ok := r.p.index.get(v.node.line.id, v.node.rec.ID, 3)
 	if !ok {
 		t.Fatal("block 3 is not in the index")
 	}

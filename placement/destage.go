@@ -54,7 +54,7 @@ func (b *backend) gather() {
 			break
 		}
 		s := p.ring.Segment(i)
-		if !s.Closed() && !b.open && p.pressure() < p.opt.Low || after != 0 && !b.takeAll(i) {
+		if !s.Closed() && !b.open && p.pressure() < p.opt.Low || len(b.batch) > 0 && !b.takeAll(i) {
 			break
 		}
 		b.takeSegment(i)
@@ -88,6 +88,9 @@ func (b *backend) takeSegment(i int) {
 	ix := b.p.index
 	for e := ix.segHead(i); e != noEntry && len(b.batch) < cap(b.batch); e = ix.segNext(e) {
 		id, block, d := ix.entry(e)
+		if n := b.p.nodes[id]; n != nil && !n.gone() && !b.p.mayPlace(n) {
+			continue
+		}
 		b.batch = append(b.batch, moving{
 			id: id, block: block, loc: d.loc, crc: d.crc,
 			flags: d.flags, data: d.flags == 0,
@@ -109,20 +112,28 @@ func (b *backend) awaitDurable() bool {
 // one is newer than it.
 func (b *backend) applyZeros() bool {
 	p := b.p
-	e, ok := p.zeros.firstUpTo(b.upto)
+	e, ok := b.nextExtent()
 	if !ok {
 		b.phase, b.next = destageRead, 0
 		b.sortByLoc()
 		return true
 	}
 	n := p.nodes[e.node]
-	if n == nil || n.gone() {
-		p.zeros.removeNode(e.node)
-		return true
-	}
 	at, err := p.punch(n, e.start, e.end, &b.waiter)
-	p.zeros.applied(e.node, e.start, at)
+	if p.zeros.applied(e.node, e.start, at) {
+		p.countExtents(n, -1)
+	}
 	return b.goOn(err)
+}
+
+// nextExtent returns an extent that is to be applied before the batch is moved.
+func (b *backend) nextExtent() (extent, bool) {
+	for _, e := range b.p.zeros.list {
+		if e.seq <= b.upto && b.p.mayPlace(b.p.nodes[e.node]) {
+			return e, true
+		}
+	}
+	return extent{}, false
 }
 
 // goOn interprets the outcome of a step: whether to go on at once. A job that cannot go on before
@@ -286,6 +297,7 @@ func (b *backend) writeDone(op *log.Op, err error) {
 
 // retire takes what is placed out of the index, unless a newer version has come meanwhile.
 func (b *backend) retire() {
+	b.owed = walkLeaves
 	for i := range b.batch[:b.placed] {
 		m := &b.batch[i]
 		if n := b.p.nodes[m.id]; n != nil {

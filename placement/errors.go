@@ -22,6 +22,12 @@ var (
 	ErrAttached = errors.New("the volume is attached")
 	// ErrNotAttached is returned when something can only be done to an attached volume.
 	ErrNotAttached = errors.New("the volume is not attached")
+	// ErrSnapshots is returned when a volume is to be removed that has snapshots.
+	ErrSnapshots = errors.New("the volume has snapshots")
+	// ErrSnapshot is returned when something cannot be done to a snapshot.
+	ErrSnapshot = errors.New("a snapshot does not change")
+	// ErrNotSnapshot is returned when something can only be done with a snapshot.
+	ErrNotSnapshot = errors.New("not a snapshot; take one first")
 	// ErrInUse is returned when somebody else has claimed a device, or has a volume open.
 	ErrInUse = errors.New("in use")
 	// ErrTooMany is returned when a limit of the pool or of the format would be passed.

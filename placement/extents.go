@@ -49,9 +49,10 @@ func (x *extents) after(node uint32, block uint64) int {
 	})
 }
 
-// add adds the range [start, end), which is not empty, of a node. It panics when there is no room:
-// whoever admits a request counts it first.
-func (x *extents) add(node uint32, start, end, seq uint64) {
+// add adds the range [start, end), which is not empty, of a node, and returns by how many that
+// changes the number of extents. It panics when there is no room: whoever admits a request counts
+// it first.
+func (x *extents) add(node uint32, start, end, seq uint64) (delta int) {
 	i := x.after(node, start)
 	j := i
 	e := extent{node, start, end, seq}
@@ -63,12 +64,13 @@ func (x *extents) add(node uint32, start, end, seq uint64) {
 	if i < j {
 		x.list[i] = e
 		x.list = slices.Delete(x.list, i+1, j)
-		return
+		return i + 1 - j
 	}
 	if !x.room(1) {
 		panic(fmt.Sprintf("placement: all %d zero extents are in use", len(x.list)))
 	}
 	x.list = slices.Insert(x.list, i, e)
+	return 1
 }
 
 // covers reports whether block of node lies in an extent.
@@ -80,16 +82,6 @@ func (x *extents) covers(node uint32, block uint64) bool {
 func (x *extents) overlaps(node uint32, from, to uint64) bool {
 	i := x.after(node, from+1)
 	return i < len(x.list) && x.list[i].node == node && x.list[i].start < to
-}
-
-// firstUpTo returns the first extent, by node and start, with a sequence number of at most seq.
-func (x *extents) firstUpTo(seq uint64) (extent, bool) {
-	for i := range x.list {
-		if x.list[i].seq <= seq {
-			return x.list[i], true
-		}
-	}
-	return extent{}, false
 }
 
 // minSeq returns the lowest sequence number of all, or the highest number there is when there are
@@ -105,19 +97,21 @@ func (x *extents) minSeq() uint64 {
 // applied notes that the map of node has zeros in [start, upto), where start was the start of an
 // extent when that was applied. If the extent has been merged with one below since, all of it
 // stays and is applied again: that needs no room for a split, and does no harm because nothing it
-// covers may have been moved meanwhile.
-func (x *extents) applied(node uint32, start, upto uint64) {
+// covers may have been moved meanwhile. It returns whether the extent is gone.
+func (x *extents) applied(node uint32, start, upto uint64) (gone bool) {
 	i := x.after(node, start+1)
 	if upto <= start || i == len(x.list) {
-		return
+		return false
 	}
 	e := &x.list[i]
 	if e.node != node || e.start != start {
-		return
+		return false
 	}
-	if e.start = upto; e.start >= e.end {
-		x.list = slices.Delete(x.list, i, i+1)
+	if e.start = upto; e.start < e.end {
+		return false
 	}
+	x.list = slices.Delete(x.list, i, i+1)
+	return true
 }
 
 // removeNode forgets the extents of a node, and returns how many those were.

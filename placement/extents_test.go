@@ -102,7 +102,7 @@ func runExtentsModel(t *testing.T, seed uint64, ops int) {
 				m.applied(node, from, to)
 			}
 		case op < 15:
-			e, ok := x.firstUpTo(seq - 50)
+			e, ok := firstUpTo(x, seq-50)
 			l := slices.DeleteFunc(m.list(), func(e extent) bool { return e.seq > seq-50 })
 			if ok != (len(l) > 0) || ok && e != l[0] {
 				t.Fatalf("first up to %d: %v, %v, want of %v", seq-50, e, ok, l)
@@ -178,7 +178,7 @@ func TestExtentsDoNotAllocate(t *testing.T) {
 		x.add(uint32(i%7), i*37%997*10, i*37%997*10+5, i)
 		x.covers(uint32(i%7), i)
 		x.overlaps(uint32(i%7), i, i+100)
-		if e, ok := x.firstUpTo(i / 2); ok {
+		if e, ok := firstUpTo(x, i/2); ok {
 			x.applied(e.node, e.start, e.end-1)
 		}
 	})
@@ -195,4 +195,14 @@ func BenchmarkExtentsCovers(b *testing.B) {
 	for i := range b.N {
 		x.covers(uint32(i%50), uint64(i)*7919%4_096_000)
 	}
+}
+
+// firstUpTo returns the first extent, by node and start, with a sequence number of at most seq.
+func firstUpTo(x *extents, seq uint64) (extent, bool) {
+	for _, e := range x.list {
+		if e.seq <= seq {
+			return e, true
+		}
+	}
+	return extent{}, false
 }

@@ -16,7 +16,8 @@ import (
 //	48  size in bytes u64 | mapped blocks u64 | created i64
 //	72  last sequence u64 | walker cursor u64
 //	88  levels u8 | length of the name u8 | 0 (6 bytes)
-//	96  name, up to 127 bytes | zeros to 256
+//	96  name, up to 127 bytes | 0
+//	224 own blocks i64 | blocks of the parent's that it does not share i64 | zeros to 256
 type NodeRecord struct {
 	ID         uint32 // 1 to MaxNode, never reused; 0 in an empty slot
 	Parent     uint32 // 0: none
@@ -34,6 +35,8 @@ type NodeRecord struct {
 	Created    int64  // Unix time in seconds
 	LastSeq    uint64 // sequence of the last record with data of a gone node
 	Cursor     uint64 // block up to which the walker has come
+	Owned      int64  // mapped blocks that are the node's own
+	Over       int64  // blocks that are its parent's own and that it does not share
 	Name       string // "volume" or "volume@snapshot"
 }
 
@@ -61,10 +64,11 @@ const (
 
 	nodeSize     = 256
 	nodesPerPage = log.BlockSize / nodeSize
-	nodeName     = 96 // offset of the name
+	nodeName     = 96  // offset of the name
+	nodeCounts   = 224 // of the counts
 )
 
-const _ = uint(nodeSize - nodeName - maxNodeName) // the name fits
+const _ = uint(nodeCounts - nodeName - maxNodeName) // the name fits
 
 // nodeSlot returns the part of a catalogue page that holds the record of a node.
 func nodeSlot(page []byte, id uint32) []byte {
@@ -91,6 +95,8 @@ func (n *NodeRecord) encode(b []byte) {
 	le.PutUint64(b[64:], uint64(n.Created))
 	le.PutUint64(b[72:], n.LastSeq)
 	le.PutUint64(b[80:], n.Cursor)
+	le.PutUint64(b[nodeCounts:], uint64(n.Owned))
+	le.PutUint64(b[nodeCounts+8:], uint64(n.Over))
 	b[88], b[89] = n.Levels, byte(len(n.Name))
 	copy(b[nodeName:], n.Name)
 }
@@ -120,6 +126,8 @@ func decodeNode(b []byte) (NodeRecord, error) {
 	n.Created = int64(le.Uint64(b[64:]))
 	n.LastSeq = le.Uint64(b[72:])
 	n.Cursor = le.Uint64(b[80:])
+	n.Owned = int64(le.Uint64(b[nodeCounts:]))
+	n.Over = int64(le.Uint64(b[nodeCounts+8:]))
 	n.Levels = b[88]
 	if b[89] > maxNodeName {
 		return n, fmt.Errorf("node %d: name of %d bytes: %w", n.ID, b[89], ErrDamaged)

@@ -7,15 +7,19 @@ import (
 	"unblend/log"
 )
 
-// index is the dirty index: which blocks of which node live in the log, and where. It has a fixed
-// number of entries, allocated once and free of pointers, so that the garbage collector does not
-// look at them; memory that was never used is never touched either. Lookup, insertion and removal
-// take constant time and allocate nothing. The hash is fixed, so the same calls give the same
-// order of everything.
+// index is the dirty index: which blocks of which node live in the log, and where. A volume and its
+// snapshots are one line of nodes (line.go), and the index is asked for the newest version of a
+// block that a line has up to one of its nodes: one lookup, however many snapshots there are.
+//
+// It has a fixed number of entries, allocated once and free of pointers, so that the garbage
+// collector does not look at them; memory that was never used is never touched either. Lookup,
+// insertion and removal take constant time and allocate nothing. The hash is fixed, so the same
+// calls give the same order of everything.
 //
 // Each entry stands in two lists: the chain of its hash bucket, and the list of the segment of the
 // log that holds its block, in the order of insertion. A segment whose list is empty holds nothing
-// that is still needed.
+// that is still needed. In a chain the versions of a block stand from new to old: only the youngest
+// node of a line can be written, and a new entry is put at the head.
 //
 // Entry 0 is never used: 0 ends every list.
 type index struct {
@@ -30,9 +34,10 @@ type index struct {
 	used   int
 }
 
-// indexEntry takes 28 bytes: 32-bit fields only, so that the size is not rounded up.
+// indexEntry takes 32 bytes.
 type indexEntry struct {
-	lo, hi     uint32 // key: node in the upper 28 bits, block in the lower 36
+	lo, hi     uint32 // key: line in the upper 28 bits, block in the lower 36
+	node       uint32
 	loc        uint32 // flags in the upper 2 bits, location in the lower 30
 	crc        uint32
 	chain      uint32 // next entry of the bucket
@@ -69,13 +74,13 @@ const (
 )
 
 const (
-	_ = uint(1<<nodeBits - 1 - MaxNode) // node and block fit into a key
+	_ = uint(1<<nodeBits - 1 - MaxNode) // line and block fit into a key
 	_ = uint(1<<blockBits - MaxSize/log.BlockSize)
 	_ = uint(1<<locBits - MaxLogBlocks)
 )
 
 // newIndex returns an index of at most maxEntries blocks in a log of the given geometry. It takes
-// about 30 bytes for each entry.
+// about 34 bytes for each entry.
 func newIndex(maxEntries, segments, segmentBlocks int) *index {
 	log2 := max(bits.Len(uint((maxEntries-1)/bucketLoad)), 1)
 	return &index{
@@ -107,24 +112,36 @@ func (x *index) segNext(e uint32) uint32 { return x.entries[e].next }
 // entry returns what a handle stands for.
 func (x *index) entry(e uint32) (node uint32, block uint64, d dirty) {
 	en := &x.entries[e]
-	k := en.key()
-	return uint32(k >> blockBits), k & (1<<blockBits - 1), en.dirty()
+	return en.node, en.key() & (1<<blockBits - 1), en.dirty()
 }
 
-// get returns what the index says about a block, if anything.
-func (x *index) get(node uint32, block uint64) (dirty, bool) {
-	e := *x.find(indexKey(node, block))
+// newest returns what the index says about a block in the youngest node of a line that has it, of
+// those up to node upto, and which one that is; node 0: none.
+func (x *index) newest(line, upto uint32, block uint64) (d dirty, node uint32) {
+	k := indexKey(line, block)
+	lo, hi := uint32(k), uint32(k>>32)
+	for e := *x.bucket(k); e != noEntry; e = x.entries[e].chain {
+		if en := &x.entries[e]; en.lo == lo && en.hi == hi && en.node <= upto {
+			return en.dirty(), en.node
+		}
+	}
+	return dirty{}, 0
+}
+
+// get returns what the index says about a block of one node, if anything.
+func (x *index) get(line, node uint32, block uint64) (dirty, bool) {
+	e := *x.find(indexKey(line, block), node)
 	if e == noEntry {
 		return dirty{}, false
 	}
 	return x.entries[e].dirty(), true
 }
 
-// put sets what the index says about a block, and returns what it said before. A block that is new
-// needs a free entry: whoever admits writes counts them, and put panics without one.
-func (x *index) put(node uint32, block uint64, crc, loc uint32, flags uint8) (old dirty, had bool) {
-	k := indexKey(node, block)
-	e := *x.find(k)
+// put sets what the index says about a block of a node, and returns what it said before. A block
+// that is new needs a free entry: whoever admits writes counts them, and put panics without one.
+func (x *index) put(line, node uint32, block uint64, crc, loc uint32, flags uint8) (old dirty, had bool) {
+	k := indexKey(line, block)
+	e := *x.find(k, node)
 	if had = e != noEntry; had {
 		old = x.entries[e].dirty()
 		x.unlink(e)
@@ -132,7 +149,7 @@ func (x *index) put(node uint32, block uint64, crc, loc uint32, flags uint8) (ol
 		e = x.take()
 		b := x.bucket(k)
 		en := &x.entries[e]
-		en.lo, en.hi, en.chain = uint32(k), uint32(k>>32), *b
+		en.lo, en.hi, en.node, en.chain = uint32(k), uint32(k>>32), node, *b
 		*b = e
 	}
 	en := &x.entries[e]
@@ -142,8 +159,8 @@ func (x *index) put(node uint32, block uint64, crc, loc uint32, flags uint8) (ol
 }
 
 // removeIf removes a block if the index still says that it is at loc, and reports whether it did.
-func (x *index) removeIf(node uint32, block uint64, loc uint32) bool {
-	at := x.find(indexKey(node, block))
+func (x *index) removeIf(line, node uint32, block uint64, loc uint32) bool {
+	at := x.find(indexKey(line, block), node)
 	if *at == noEntry || x.entries[*at].loc&locMask != loc {
 		return false
 	}
@@ -152,8 +169,8 @@ func (x *index) removeIf(node uint32, block uint64, loc uint32) bool {
 }
 
 // remove removes a block, and returns what the index said about it.
-func (x *index) remove(node uint32, block uint64) (old dirty, had bool) {
-	at := x.find(indexKey(node, block))
+func (x *index) remove(line, node uint32, block uint64) (old dirty, had bool) {
+	at := x.find(indexKey(line, block), node)
 	if *at == noEntry {
 		return dirty{}, false
 	}
@@ -166,15 +183,15 @@ func (x *index) remove(node uint32, block uint64) (old dirty, had bool) {
 // many of them had data. The node has live blocks in the index: when the last has been removed
 // the search ends. It looks up every block of the range or goes through all entries, whichever is
 // less work.
-func (x *index) removeRange(node uint32, from, to, live uint64) (removed, data int) {
+func (x *index) removeRange(line, node uint32, from, to, live uint64) (removed, data int) {
 	if to <= from || live == 0 {
 		return 0, 0
 	}
 	if (to-from)*scanFactor > uint64(x.unused) {
-		return x.removeScan(indexKey(node, from), indexKey(node, to-1), live)
+		return x.removeScan(indexKey(line, from), indexKey(line, to-1), node, live)
 	}
 	for b := from; b < to && uint64(removed) < live; b++ {
-		if old, had := x.remove(node, b); had {
+		if old, had := x.remove(line, node, b); had {
 			removed++
 			data += old.hasData()
 		}
@@ -182,15 +199,15 @@ func (x *index) removeRange(node uint32, from, to, live uint64) (removed, data i
 	return removed, data
 }
 
-// removeScan removes all entries with keys from first to last.
-func (x *index) removeScan(first, last, live uint64) (removed, data int) {
+// removeScan removes all entries of a node with keys from first to last.
+func (x *index) removeScan(first, last uint64, node uint32, live uint64) (removed, data int) {
 	for e := uint32(1); e < x.unused && uint64(removed) < live; e++ {
 		en := &x.entries[e]
 		k := en.key()
-		if k < first || k > last {
+		if k < first || k > last || en.node != node {
 			continue
 		}
-		if at := x.find(k); *at == e { // not a spare entry
+		if at := x.find(k, node); *at == e { // not a spare entry
 			data += en.dirty().hasData()
 			removed++
 			x.drop(at)
@@ -212,7 +229,7 @@ func (en *indexEntry) dirty() dirty {
 	return dirty{loc: en.loc & locMask, crc: en.crc, flags: uint8(en.loc >> locBits)}
 }
 
-func indexKey(node uint32, block uint64) uint64 { return uint64(node)<<blockBits | block }
+func indexKey(line uint32, block uint64) uint64 { return uint64(line)<<blockBits | block }
 
 // bucket returns the bucket of a key. Two rounds, because guests like strides of powers of two.
 func (x *index) bucket(k uint64) *uint32 {
@@ -222,13 +239,13 @@ func (x *index) bucket(k uint64) *uint32 {
 	return &x.buckets[k>>x.shift]
 }
 
-// find returns the link that leads to the entry of a key, or the one that ends its chain.
-func (x *index) find(k uint64) *uint32 {
+// find returns the link that leads to a node's entry of a key, or the one that ends its chain.
+func (x *index) find(k uint64, node uint32) *uint32 {
 	lo, hi := uint32(k), uint32(k>>32)
 	at := x.bucket(k)
 	for *at != noEntry {
 		en := &x.entries[*at]
-		if en.lo == lo && en.hi == hi {
+		if en.lo == lo && en.hi == hi && en.node == node {
 			break
 		}
 		at = &en.chain

@@ -72,7 +72,7 @@ func (m *indexModel) compare(t *testing.T, x *index) {
 				t.Fatalf("segment %d: node %d, block %d, %+v; want key %#x, %+v",
 					seg, node, block, d, k, m.blocks[k])
 			}
-			if got, ok := x.get(node, block); !ok || got != d {
+			if got, ok := x.get(node, node, block); !ok || got != d {
 				t.Fatalf("node %d, block %d: got %+v, %v", node, block, got, ok)
 			}
 			e = x.segNext(e)
@@ -108,7 +108,7 @@ func runIndexModel(t *testing.T, seed uint64, ops int) {
 			if _, had := m.blocks[k]; !had && x.free() == 0 {
 				continue
 			}
-			a, b := x.put(node, block, d.crc, d.loc, d.flags)
+			a, b := x.put(node, node, block, d.crc, d.loc, d.flags)
 			c, e := m.put(k, d)
 			got, want = fmt.Sprint(a, b), fmt.Sprint(c, e)
 		case op < 7:
@@ -119,9 +119,9 @@ func runIndexModel(t *testing.T, seed uint64, ops int) {
 			if same {
 				_, same = m.remove(k)
 			}
-			got, want = fmt.Sprint(x.removeIf(node, block, d.loc)), fmt.Sprint(same)
+			got, want = fmt.Sprint(x.removeIf(node, node, block, d.loc)), fmt.Sprint(same)
 		case op < 9:
-			a, b := x.remove(node, block)
+			a, b := x.remove(node, node, block)
 			c, e := m.remove(k)
 			got, want = fmt.Sprint(a, b), fmt.Sprint(c, e)
 		default:
@@ -129,7 +129,7 @@ func runIndexModel(t *testing.T, seed uint64, ops int) {
 			if rng.IntN(4) == 0 {
 				to = min(block+1<<20, 1<<blockBits)
 			}
-			a, b := x.removeRange(node, block, to, m.live(node))
+			a, b := x.removeRange(node, node, block, to, m.live(node))
 			c, e := m.removeRange(node, block, min(to, base+40))
 			got, want = fmt.Sprint(a, b), fmt.Sprint(c, e)
 		}
@@ -149,18 +149,18 @@ func TestIndexRemoveRangeBothWays(t *testing.T) {
 	for _, entries := range []int{100, 100_000} { // the second: lookups are less work
 		x := newIndex(entries+2, 1, 1<<20)
 		for b := range uint64(entries) {
-			x.put(5, 2*b, 0, uint32(b), uint8(b%3))
+			x.put(5, 5, 2*b, 0, uint32(b), uint8(b%3))
 		}
-		x.put(4, 100, 0, 0, 0)
-		x.put(6, 100, 0, 0, 0)
-		if removed, data := x.removeRange(5, 50, 150, uint64(entries)); removed != 50 || data != 16 {
+		x.put(4, 4, 100, 0, 0, 0)
+		x.put(6, 6, 100, 0, 0, 0)
+		if removed, data := x.removeRange(5, 5, 50, 150, uint64(entries)); removed != 50 || data != 16 {
 			t.Errorf("%d entries: removed %d, with data %d", entries, removed, data)
 		}
 		if x.len() != entries+2-50 {
 			t.Errorf("%d entries: %d are left", entries, x.len())
 		}
 		for _, b := range []uint64{48, 150} {
-			if _, ok := x.get(5, b); !ok {
+			if _, ok := x.get(5, 5, b); !ok {
 				t.Errorf("%d entries: block %d is gone", entries, b)
 			}
 		}
@@ -170,21 +170,21 @@ func TestIndexRemoveRangeBothWays(t *testing.T) {
 func TestIndexFull(t *testing.T) {
 	x := newIndex(3, 1, 10)
 	for b := range uint64(3) {
-		x.put(1, b, 0, 0, 0)
+		x.put(1, 1, b, 0, 0, 0)
 	}
-	x.put(1, 2, 0, 1, 0) // a block that is there needs no room
-	x.remove(1, 1)
-	x.put(1, 9, 0, 0, 0)
+	x.put(1, 1, 2, 0, 1, 0) // a block that is there needs no room
+	x.remove(1, 1, 1)
+	x.put(1, 1, 9, 0, 0, 0)
 	defer func() {
 		if recover() == nil {
 			t.Error("a fourth block of three was accepted")
 		}
 	}()
-	x.put(1, 10, 0, 0, 0)
+	x.put(1, 1, 10, 0, 0, 0)
 }
 
 func TestIndexEntrySize(t *testing.T) {
-	if n := unsafe.Sizeof(indexEntry{}); n != 28 {
+	if n := unsafe.Sizeof(indexEntry{}); n != 32 {
 		t.Errorf("an entry takes %d bytes", n)
 	}
 }
@@ -195,7 +195,7 @@ func TestIndexStrides(t *testing.T) {
 	for bit := range uint(blockBits - 16 + 1) {
 		x := newIndex(n, 1, 1<<20)
 		for i := range uint64(n) {
-			x.put(uint32(i%3+1), i<<bit, 0, 0, 0)
+			x.put(uint32(i%3+1), uint32(i%3+1), i<<bit, 0, 0, 0)
 		}
 		longest := 0
 		for _, e := range x.buckets {
@@ -216,11 +216,11 @@ func TestIndexDoesNotAllocate(t *testing.T) {
 	b := uint64(0)
 	n := testing.AllocsPerRun(1000, func() {
 		b++
-		x.put(1, b%500, 7, uint32(b%400), 0)
-		x.put(1, b%500, 7, uint32(b%300), 0)
-		x.get(1, b%500)
-		x.removeIf(1, b%500-1, 3)
-		x.removeRange(1, b%500-20, b%500-10, 500)
+		x.put(1, 1, b%500, 7, uint32(b%400), 0)
+		x.put(1, 1, b%500, 7, uint32(b%300), 0)
+		x.get(1, 1, b%500)
+		x.removeIf(1, 1, b%500-1, 3)
+		x.removeRange(1, 1, b%500-20, b%500-10, 500)
 	})
 	if n != 0 {
 		t.Errorf("%v allocations", n)
@@ -236,7 +236,7 @@ func benchIndex(b *testing.B) (*index, []uint64) {
 	blocks := make([]uint64, benchEntries)
 	for i := range blocks {
 		blocks[i] = rng.Uint64N(1 << 28)
-		x.put(1, blocks[i], 0, uint32(i), 0)
+		x.put(1, 1, blocks[i], 0, uint32(i), 0)
 	}
 	size := len(x.entries)*int(unsafe.Sizeof(indexEntry{})) + 4*len(x.buckets)
 	b.ReportMetric(float64(size)/benchEntries, "bytes/entry")
@@ -247,7 +247,7 @@ func benchIndex(b *testing.B) (*index, []uint64) {
 func BenchmarkIndexGet(b *testing.B) {
 	x, blocks := benchIndex(b)
 	for i := range b.N {
-		if _, ok := x.get(1, blocks[i*7919%benchEntries]); !ok {
+		if _, ok := x.get(1, 1, blocks[i*7919%benchEntries]); !ok {
 			b.Fatal("a block is missing")
 		}
 	}
@@ -256,7 +256,7 @@ func BenchmarkIndexGet(b *testing.B) {
 func BenchmarkIndexGetMissing(b *testing.B) {
 	x, blocks := benchIndex(b)
 	for i := range b.N {
-		if _, ok := x.get(2, blocks[i*7919%benchEntries]); ok {
+		if _, ok := x.get(2, 2, blocks[i*7919%benchEntries]); ok {
 			b.Fatal("a block too many")
 		}
 	}
@@ -265,7 +265,7 @@ func BenchmarkIndexGetMissing(b *testing.B) {
 func BenchmarkIndexPut(b *testing.B) {
 	x, blocks := benchIndex(b)
 	for i := range b.N {
-		x.put(1, blocks[i*7919%benchEntries], 1, uint32(i%benchEntries), 0)
+		x.put(1, 1, blocks[i*7919%benchEntries], 1, uint32(i%benchEntries), 0)
 	}
 }
 
@@ -274,8 +274,8 @@ func BenchmarkIndexInsertRemove(b *testing.B) {
 	x, blocks := benchIndex(b)
 	for i := range b.N {
 		j := i * 7919 % benchEntries
-		if d, ok := x.remove(1, blocks[j]); ok {
-			x.put(1, blocks[j], 1, d.loc, 0)
+		if d, ok := x.remove(1, 1, blocks[j]); ok {
+			x.put(1, 1, blocks[j], 1, d.loc, 0)
 		}
 	}
 }
@@ -283,6 +283,40 @@ func BenchmarkIndexInsertRemove(b *testing.B) {
 func BenchmarkIndexRemoveRangeScan(b *testing.B) {
 	x, _ := benchIndex(b)
 	for range b.N {
-		x.removeRange(2, 0, 1<<blockBits, 1)
+		x.removeRange(2, 2, 0, 1<<blockBits, 1)
+	}
+}
+
+// TestIndexVersions: of the versions of a block that the nodes of a line have, the newest up to a
+// given node is found, in whatever order others are put and removed.
+func TestIndexVersions(t *testing.T) {
+	const line, blocks, nodes = 9, 8, 40
+	rng := rand.New(rand.NewPCG(3, 3))
+	x := newIndex(blocks*nodes+8, testSegments, testSegSize)
+	var has [nodes + 1][blocks]bool
+	for head := uint32(1); head <= nodes; head++ {
+		for range blocks {
+			b := rng.Uint64N(blocks)
+			x.put(line, head, b, head, rng.Uint32N(testSegments*testSegSize), 0)
+			has[head][b] = true
+			x.put(line+1, head, b, 0, 0, 0) // another line
+			old, gone := 1+rng.Uint32N(head), rng.Uint64N(blocks)
+			if _, had := x.remove(line, old, gone); had != has[old][gone] {
+				t.Fatalf("node %d, block %d: removed %v, want %v", old, gone, had, has[old][gone])
+			}
+			has[old][gone] = false
+			x.remove(line+1, head, b)
+		}
+		for b := range uint64(blocks) {
+			for upto := uint32(0); upto <= nodes; upto++ {
+				want := min(upto, head)
+				for want > 0 && !has[want][b] {
+					want--
+				}
+				if d, got := x.newest(line, upto, b); got != want || got > 0 && d.crc != want {
+					t.Fatalf("block %d up to node %d: node %d, %+v; want %d", b, upto, got, d, want)
+				}
+			}
+		}
 	}
 }

@@ -23,7 +23,7 @@ type Mark struct {
 	Parent     uint32 // the frozen node that the new one continues
 	Old        uint32 // the writable node that a rollback replaces
 	Epoch      uint32 // the pool's, from this mark on; the birth of what is created
-	Count      uint32 // clones of a range; their ids and numbers are consecutive
+	Count      uint32 // clones of a range, or nodes removed; their ids are consecutive
 	Time       int64  // Unix time in seconds
 	Size       uint64 // of the volume, in bytes
 	Device     int32  // number of the ublk device; -1: none yet
@@ -100,7 +100,8 @@ const (
 	useParent
 	useOld
 	useEpoch
-	useRange // count, first, width
+	useCount
+	useRange // first, width
 	useTime
 	useSize
 	useDevice
@@ -114,14 +115,14 @@ const (
 
 var markUses = [markKinds]uint16{
 	MarkCreate:     useVolume | useSize,
-	MarkDelete:     useNode,
+	MarkDelete:     useNode | useCount,
 	MarkAttach:     useNode | useFlags | useDevice | useDepth,
 	MarkDetach:     useNode,
 	MarkRename:     useNode | useName,
 	MarkResize:     useNode | useSize,
 	MarkSnapshot:   useEpoch | useTime | useName | useMembers,
 	MarkClone:      useVolume | useParent,
-	MarkCloneRange: useVolume | useParent | useRange,
+	MarkCloneRange: useVolume | useParent | useCount | useRange,
 	MarkRollback:   useCreated | useParent | useOld,
 }
 
@@ -219,7 +220,7 @@ func (m *Mark) validate() error {
 		bad = "device"
 	case m.QueueDepth > MaxQueueDepth || !uses(useDepth) && m.QueueDepth != 0:
 		bad = "queue depth"
-	case !m.validRange(uses(useRange)):
+	case !m.validCount(uses(useCount)) || !m.validRange(uses(useRange)):
 		bad = "range"
 	case !m.validName():
 		bad = "name"
@@ -249,11 +250,16 @@ func (m *Mark) CloneName(i uint32) string {
 	return fmt.Sprintf("%s%0*d", m.Name, int(m.Width), uint64(m.First)+uint64(i))
 }
 
-func (m *Mark) validRange(used bool) bool {
+// validCount checks the number of nodes. A removal without one is of a single node.
+func (m *Mark) validCount(used bool) bool {
 	if !used {
-		return m.Count == 0 && m.First == 0 && m.Width == 0
+		return m.Count == 0
 	}
-	return m.Count != 0 && m.Count <= MaxNode+1-m.Node && m.Width <= MaxName
+	return m.Count <= MaxNode+1-m.Node && (m.Count > 0 || m.Kind == MarkDelete)
+}
+
+func (m *Mark) validRange(used bool) bool {
+	return used && m.Width <= MaxName || m.First == 0 && m.Width == 0
 }
 
 func (m *Mark) validMembers(used bool) bool {

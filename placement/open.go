@@ -48,6 +48,7 @@ func Open(d Disks, opt Options) (*Pool, error) {
 	if err := p.loadCatalogue(o.root.Catalogue, catalogueLevels, o.readPage); err != nil {
 		return nil, err
 	}
+	p.adoptFamily()
 	if d[log.Fast] == nil {
 		p.setReadOnly(ErrWithoutLog)
 		return p, nil
@@ -76,6 +77,7 @@ func newPool(o *opener, opt Options) *Pool {
 	p.pages = newSpace(p, pagePage, o.label.Home.PageCount, opt.FreedRuns)
 	p.pages.refs = newShadow(o.label.Home.PageMap, bitmapPages(o.label.Home.PageCount))
 	p.catalogue = tree{root: o.root.Catalogue, levels: catalogueLevels, birth: 1}
+	p.shape = 1 // no node has looked yet
 	p.scratch = newScratch()
 	p.reader.p, p.merger.p = p, p
 	p.back = newBackend(p)

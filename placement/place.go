@@ -57,19 +57,23 @@ func (b *backend) endPlacing() {
 func (b *backend) placeOne(m *moving) error {
 	p := b.p
 	n := p.nodes[m.id]
-	if d, ok := p.index.get(m.id, m.block); n == nil || n.gone() || !ok || d.loc != m.loc {
+	if n == nil || n.gone() {
+		return nil
+	}
+	if d, ok := p.index.get(n.line.id, m.id, m.block); !ok || d.loc != m.loc {
 		return nil
 	}
 	if m.flags&dirtyZero != 0 {
 		_, err := p.punch(n, m.block, m.block+1, &b.waiter)
 		return err
 	}
+	p.adopt(n)
 	f, err := p.own(&n.tree, m.block, &b.waiter)
 	if err != nil {
 		return err
 	}
 	old := entryAt(p.cache.page(f), slotAt(m.block, 1))
-	owned := old.Flags&FlagMapped != 0 && n.owns(old)
+	owned := old.Flags&FlagMapped != 0 && n.owns(old, m.block+1)
 	p.cache.frames[f].pins++
 	defer func() { p.cache.frames[f].pins-- }()
 	e := Entry{Flags: FlagLost, Epoch: n.birth, CRC: m.crc}
@@ -89,15 +93,39 @@ func (b *backend) placeOne(m *moving) error {
 		p.blocks.release(old.Addr)
 	}
 	putEntry(p.cache.page(f), slotAt(m.block, 1), e)
-	p.countMapped(n, old, e)
+	p.countEntry(n, m.block, old, e)
 	m.addr, m.write = e.Addr, e.Flags == FlagMapped
 	return nil
 }
 
-// countMapped keeps the node's number of mapped blocks.
-func (p *Pool) countMapped(n *node, old, e Entry) {
+// countEntry keeps count of n's mapped blocks, of those that are its own, and of those that were its
+// parent's, when the entry of a block changes.
+func (p *Pool) countEntry(n *node, block uint64, old, e Entry) {
 	n.rec.Mapped += uint64(e.Flags&FlagMapped) - uint64(old.Flags&FlagMapped)
+	if e.Flags&FlagMapped != 0 {
+		n.rec.Owned++
+	}
+	if old.Flags&FlagMapped != 0 {
+		if n.owns(old, block+1) {
+			n.rec.Owned--
+		} else if p.parentOwns(n, block, old) {
+			n.rec.Over++
+		}
+	}
 	p.touch(n)
+}
+
+// parentOwns reports whether an entry that is not n's belongs to the ancestor whose map n's began
+// with, and not to an older one.
+func (p *Pool) parentOwns(n *node, block uint64, e Entry) bool {
+	h := n.parent
+	if h != nil && h.hidden() && block < h.rec.Cursor {
+		h = h.parent // the walker has passed: h is n itself there
+	}
+	if h != nil {
+		h = p.mapOf(h)
+	}
+	return h != nil && e.Epoch > h.floor
 }
 
 // placeFor chooses the address of a block: its natural place in the leaf's home chunk if that is
@@ -140,7 +168,7 @@ func (b *backend) findHome(n *node, f int32, block uint64) error {
 	page := b.p.cache.page(f)
 	for i := range fanout {
 		e := entryAt(page, i)
-		if e.Flags&FlagMapped == 0 || !n.owns(e) {
+		if e.Flags&FlagMapped == 0 || !n.owns(e, leaf*leafBlocks+uint64(i)+1) {
 			continue
 		}
 		mapped++

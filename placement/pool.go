@@ -52,8 +52,12 @@ type Pool struct {
 	order     []*node // by id; decisions iterate over this, never over a map
 	nextNode  uint32
 	epoch     uint32
-	lastMark  uint64 // sequence of the last mark applied
-	stale     int    // nodes whose record the next checkpoint writes
+	lastMark  uint64  // sequence of the last mark applied
+	stale     []*node // their records are written by the next checkpoint
+	snapshots int     // how many there are, hidden ones not counted
+	walks     []*node // removed nodes that the walker has to see to; the first is under way
+	dead      []*node // removed nodes without a map, in the catalogue for the log's sake
+	shape     uint32  // rises when nodes may read another ancestor's map; see mapOf
 
 	runq     waitList
 	opWait   waitList // those that wait for an operation's slot or a frame
@@ -68,7 +72,6 @@ type Pool struct {
 
 	oneDevice bool
 	lastGuest int64 // ns; when the last guest request came
-	gone      int   // deleted nodes
 	bad       []uint64
 
 	replaying bool

@@ -10,7 +10,8 @@ import "fmt"
 type logged struct{ entries, extents int }
 
 // enter counts what a record in the segment of loc holds for a node, and returns the node; nil if
-// it has been deleted.
+// it has been deleted, or if a replay finds that the maps have it all: those of its descendants begin
+// with its own, so that may not change any more.
 func (p *Pool) enter(id, loc uint32, entries, extents int) *node {
 	s := &p.segments[loc/p.label.SegmentBlocks]
 	s.entries += entries
@@ -21,10 +22,11 @@ func (p *Pool) enter(id, loc uint32, entries, extents int) *node {
 		p.replayErr = fmt.Errorf("%d index entries and %d extents do not hold the log: %w",
 			p.opt.IndexEntries, p.opt.Extents, ErrConfig)
 	}
-	if n := p.nodes[id]; n != nil && !n.gone() && p.replayErr == nil {
-		return n
+	n := p.nodes[id]
+	if n == nil || n.gone() || p.replayErr != nil || p.replaying && n.settled {
+		return nil
 	}
-	return nil
+	return n
 }
 
 // forgetSegments takes freed segments out of the count.
@@ -62,11 +64,11 @@ func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc u
 		}
 		return
 	}
-	removed, data := p.index.removeRange(node, block, block+count, n.dirty)
+	removed, data := p.index.removeRange(n.line.id, node, block, block+count, n.dirty)
 	p.stats.AbsorbedBlocks += uint64(data)
 	p.dirtyData -= uint64(data)
 	p.addDirty(n, -int64(removed))
-	p.zeros.add(node, block, block+count, seq)
+	p.addExtent(n, block, block+count, seq)
 }
 
 // Lost records that an acknowledged block in the log is unreadable.
@@ -82,7 +84,7 @@ func (p *Pool) Lost(seq uint64, _ int, node uint32, block, count uint64, loc uin
 }
 
 func (p *Pool) putDirty(n *node, block uint64, crc, loc uint32, flags uint8) {
-	old, replaced := p.index.put(n.rec.ID, block, crc, loc, flags)
+	old, replaced := p.index.put(n.line.id, n.rec.ID, block, crc, loc, flags)
 	if !replaced {
 		p.addDirty(n, 1)
 	} else if old.flags == 0 {
@@ -96,7 +98,7 @@ func (p *Pool) putDirty(n *node, block uint64, crc, loc uint32, flags uint8) {
 
 // dropDirty removes the entry of a block if it still is the version at loc.
 func (p *Pool) dropDirty(n *node, block uint64, loc uint32, data bool) bool {
-	if !p.index.removeIf(n.rec.ID, block, loc) {
+	if !p.index.removeIf(n.line.id, n.rec.ID, block, loc) {
 		return false
 	}
 	if data {
@@ -110,7 +112,6 @@ func (p *Pool) dropDirty(n *node, block uint64, loc uint32, data bool) bool {
 func (p *Pool) addDirty(n *node, delta int64) {
 	p.pageNeed -= n.pagesNeeded(n.dirty + n.entering)
 	n.dirty = uint64(int64(n.dirty) + delta)
+	n.line.dirty = uint64(int64(n.line.dirty) + delta)
 	p.pageNeed += n.pagesNeeded(n.dirty + n.entering)
 }
-
-func (n *node) gone() bool { return n.rec.Flags&NodeGone != 0 }

@@ -2,15 +2,21 @@ package placement
 
 // punch removes the blocks [from, to) from n's map, leaf by leaf, and frees those that are n's. It
 // returns how far it came; a call does the work of one leaf. After errWait or errTight it has done
-// a part, and may be called again with the same range.
+// a part, and may be called again with the same range. A node gets a map of its own when there is
+// something to remove.
 func (p *Pool) punch(n *node, from, to uint64, w *waiter) (uint64, error) {
-	at, err := p.nextLeaf(&n.tree, from, w)
+	m := p.mapOf(n)
+	if m == nil {
+		return to, nil
+	}
+	at, err := p.nextLeaf(&m.tree, from, w)
 	if err != nil {
 		return from, err
 	}
 	if at >= to {
 		return to, nil
 	}
+	p.adopt(n)
 	end := min(to, (at/leafBlocks+1)*leafBlocks)
 	if err := p.punchLeaf(n, at, end, w); err != nil {
 		return at, err
@@ -36,14 +42,14 @@ func (p *Pool) punchLeaf(n *node, from, to uint64, w *waiter) error {
 		if e.Flags == 0 {
 			continue
 		}
-		if e.Flags&FlagMapped != 0 && n.owns(e) {
+		if e.Flags&FlagMapped != 0 && n.owns(e, b+1) {
 			if err := p.blocks.prepareFree(e.Addr, w); err != nil {
 				return err
 			}
 			p.blocks.release(e.Addr)
 		}
 		putEntry(p.cache.page(f), slotAt(b, 1), Entry{})
-		p.countMapped(n, e, Entry{})
+		p.countEntry(n, b, e, Entry{})
 	}
 	p.prune(f)
 	return nil

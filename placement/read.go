@@ -22,21 +22,23 @@ const (
 	fromNowhere // known to be lost
 )
 
-// locate finds the present content of a block: in the dirty index of the volume's node, or of an
-// ancestor whose map it shares, else in the map.
+// locate finds the present content of a block: in the log, by the lines that the node comes from
+// down to the one whose map it reads, else in that map.
 func (p *Pool) locate(n *node, block uint64, w *waiter) (source, error) {
-	for a := n; ; a = a.parent {
-		if d, ok := p.index.get(a.rec.ID, block); ok {
+	m := p.mapOf(n)
+	for l, upto := n.line, n.rec.ID; l != nil; l, upto = l.base, l.upto {
+		if d, ok := p.known(l, upto, block); ok {
 			return p.dirtySource(d), nil
 		}
-		if p.zeros.covers(a.rec.ID, block) {
-			return source{}, nil
-		}
-		if a.rec.Flags&NodeAsParent == 0 || a.parent == nil {
-			e, err := p.find(&a.tree, block, w)
-			return mapSource(e), err
+		if m != nil && m.line == l {
+			break
 		}
 	}
+	if m == nil {
+		return source{}, nil
+	}
+	e, err := p.find(&m.tree, block, w)
+	return mapSource(e), err
 }
 
 func (p *Pool) dirtySource(d dirty) source {

@@ -238,7 +238,7 @@ func TestReviewWalkOverEmptyPages(t *testing.T) {
 			t.Fatal("no empty page")
 		}
 		r.must(&Control{Op: RemoveVolume, Name: "a"})
-		r.next(func() bool { return r.p.walkable() == nil })
+		r.next(func() bool { return !r.p.back.walking() })
 		for range 3 {
 			r.must(&Control{Op: Checkpoint})
 		}

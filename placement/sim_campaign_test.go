@@ -105,6 +105,10 @@ var simShares = []struct {
 	{"a change of lanes", func(c *simCover) bool { return c.lanes > 1 }},
 	{"a full pool", func(c *simCover) bool { return c.stalls+c.enospc > 0 }},
 	{"a volume replaced", func(c *simCover) bool { return c.replaced > 0 }},
+	{"a snapshot", func(c *simCover) bool { return c.snapshots > 0 }},
+	{"a snapshot of several volumes", func(c *simCover) bool { return c.groups > 0 }},
+	{"a clone", func(c *simCover) bool { return c.clones > 0 }},
+	{"a rollback", func(c *simCover) bool { return c.rollbacks > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 

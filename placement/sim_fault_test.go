@@ -82,7 +82,8 @@ func (s *sim) loseLogBlock(at uint64) {
 			continue
 		}
 		for e := p.index.segHead(i); e != noEntry; e = p.index.segNext(e) {
-			if _, _, d := p.index.entry(e); d.flags == 0 {
+			id, _, d := p.index.entry(e)
+			if n := p.nodes[id]; d.flags == 0 && n != nil && !n.frozen() {
 				victims = append(victims, e)
 			}
 		}

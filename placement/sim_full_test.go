@@ -46,9 +46,18 @@ func (s *sim) full() bool {
 // makeRoom discards all of a volume that has no requests under way, as a guest's fstrim would when
 // the pool is full; once that did not help, what all guests have written and are not writing now.
 func (s *sim) makeRoom() {
+	if snaps := s.snaps(nil); len(snaps) > 0 && s.ctl == nil && s.rescued%2 == 0 {
+		c := &simControl{slots: snaps}
+		c.Op = RemoveVolume
+		for _, t := range snaps {
+			c.Names = append(c.Names, t.name)
+		}
+		s.control(c)
+		return
+	}
 	for i := range s.slots {
 		slot := s.slots[(s.rescued+i)%len(s.slots)]
-		if s.rescued > len(s.slots) ||
+		if s.rescued > len(s.slots) || slot.snap ||
 			slot.o == nil || slot.vol == nil || slot.open > 0 || slot.size > 64<<20 {
 			continue
 		}
@@ -56,7 +65,7 @@ func (s *sim) makeRoom() {
 		return
 	}
 	for _, slot := range s.slots {
-		if slot.o != nil && slot.vol != nil {
+		if slot.o != nil && slot.vol != nil && !slot.snap {
 			s.trim(slot)
 		}
 	}

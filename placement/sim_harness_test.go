@@ -33,13 +33,21 @@ type simSlot struct {
 	open  int // requests under way
 
 	attached, maybe bool // maybe: the operation under way decides whether the attribute holds
+
+	id      uint32      // of the node
+	snap    bool        // a snapshot: reads only
+	of      *simSlot    // the volume it is of
+	pend    *simVolume  // while it is being taken
+	pending *simControl // what took it, until it was verified
 }
 
 // simControl is a control operation under way.
 type simControl struct {
 	Control
-	slot *simSlot
-	step *simStep // of a shutdown
+	slot  *simSlot
+	slots []*simSlot // of a snapshot or a removal
+	from  *simSlot   // snapshot that a clone or a rollback begins with
+	step  *simStep   // of a shutdown
 }
 
 // sim runs one plan.
@@ -64,6 +72,8 @@ type sim struct {
 	crash   *simStep
 	reader  *simVerify
 	rescued int
+	snapNo  int
+	power   bool // the last process ended with the power
 	lanes   uint // numbers of lanes so far, as bits
 
 	ended int64 // ns; when something was submitted or ended last
@@ -89,6 +99,10 @@ type simCover struct {
 	wraps       int // times the whole log was written
 	lanes       int // different numbers of lanes
 	replaced    int // volumes removed and made anew
+	snapshots   int
+	groups      int // snapshots of several volumes
+	clones      int
+	rollbacks   int
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected

@@ -38,9 +38,10 @@ func (s *sim) ready(st *simStep) bool {
 			return false
 		}
 		return slot.o == nil || slot.vol == nil || slot.open < slot.depth
-	case stepCreate, stepAttach, stepCheckpoint, stepDrain:
+	case stepCreate, stepAttach, stepCheckpoint, stepDrain, stepSnapshot, stepClone, stepUnsnap,
+		stepResize:
 		return s.ctl == nil
-	case stepDetach, stepRemove:
+	case stepDetach, stepRemove, stepRollback:
 		return s.ctl == nil && slot.open == 0
 	case stepVerify, stepShutdown:
 		return s.ctl == nil && s.flying == 0
@@ -58,6 +59,8 @@ func (s *sim) perform(st *simStep) {
 		s.guest(slot, st)
 	case stepCreate, stepRemove, stepAttach, stepDetach, stepCheckpoint, stepDrain:
 		s.operate(slot, st)
+	case stepSnapshot, stepClone, stepRollback, stepUnsnap, stepResize:
+		s.operateTree(slot, st)
 	case stepPause:
 		s.until = s.w.Now() + st.wait
 	case stepVerify:
@@ -73,7 +76,7 @@ func (s *sim) perform(st *simStep) {
 
 // guest submits a request, cut to the size that the volume has now.
 func (s *sim) guest(slot *simSlot, st *simStep) {
-	if slot.o == nil || slot.vol == nil || !slot.attached {
+	if slot.o == nil || slot.vol == nil || !slot.attached || slot.snap {
 		return
 	}
 	q := *st
@@ -99,7 +102,12 @@ func (s *sim) operate(slot *simSlot, st *simStep) {
 		if slot.o == nil || slot.attached {
 			return
 		}
-		c.Op = RemoveVolume
+		c.Op, c.Name = RemoveVolume, ""
+		c.slots = append(s.snaps(slot), slot)
+		for _, t := range c.slots {
+			c.Names = append(c.Names, t.name)
+		}
+		c.slot = nil
 	case stepAttach:
 		if slot.o == nil {
 			return
@@ -129,8 +137,8 @@ func (s *sim) control(c *simControl) {
 // controlDone notes what a finished control operation changed.
 func (s *sim) controlDone(c *simControl) error {
 	s.trace("%d: control %d done: %v", s.w.Now(), c.Op, c.Err)
-	if errors.Is(c.Err, ErrFull) && c.Op == CreateVolume {
-		c.slot.maybe = false
+	if errors.Is(c.Err, ErrFull) {
+		s.treeFailed(c)
 		return nil
 	}
 	if c.Err != nil {
@@ -147,19 +155,25 @@ func (s *sim) controlDone(c *simControl) error {
 		return nil
 	}
 	slot := c.slot
-	if slot == nil {
+	if slot == nil && len(c.slots) == 0 {
 		return nil
 	}
-	slot.maybe = false
+	if slot != nil {
+		slot.maybe = false
+	}
 	switch c.Op {
+	case SnapshotVolume, CloneVolume, RollbackVolume, ResizeVolume, RemoveVolume:
+		if c.Op == RemoveVolume && c.Name == "" {
+			s.cover.replaced++
+		}
+		s.treeDone(c, false)
 	case CreateVolume:
 		slot.created(s.o, c)
-	case RemoveVolume:
-		s.cover.replaced++
-		slot.removed()
 	case AttachVolume:
 		slot.attached, slot.vol = true, c.Vol
-		slot.depth = c.QueueDepth
+		if c.QueueDepth > 0 {
+			slot.depth = c.QueueDepth
+		}
 	case DetachVolume:
 		slot.attached = false
 	}
@@ -214,6 +228,7 @@ func (x *simVerify) issue() bool {
 			s.fail(slot.o.verified())
 		}
 	}
+	s.fail(s.verifiedTogether())
 	if x.then != nil {
 		x.then()
 	}

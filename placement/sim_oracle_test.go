@@ -34,6 +34,8 @@ type simOp struct {
 	end      uint64 // answered, or lost in a crash; 0: under way
 	crash    uint64 // when the crash came that made it uncertain
 
+	of *simOp // the write that this is a copy of, in a snapshot
+
 	acked, durable, maybe bool
 	shown, hidden         bool // after a crash: a sector was seen with it, or with what it replaced
 }
@@ -74,6 +76,8 @@ type simVolume struct {
 	unsure  []*simOp // left undecided by a crash
 	reads   []*simRead
 	lost    map[uint32]lostBlock
+
+	snapping []*simVolume // snapshots that are being taken
 }
 
 // lostBlock is a block that an injected fault made unreadable, until it was written again.
@@ -140,6 +144,9 @@ func (v *simVolume) submit(kind Kind, off, n int64, fill simFill, raw []byte, fu
 		v.kept.add(op)
 	}
 	v.open = append(v.open, op)
+	for _, s := range v.snapping {
+		s.include(op)
+	}
 	for _, r := range v.reads {
 		if r.first < op.first+op.n && op.first < r.first+r.n {
 			r.later = append(r.later, op)

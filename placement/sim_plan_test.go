@@ -49,12 +49,17 @@ const (
 	stepCrash    // power cut
 	stepKill     // the process dies, the power stays
 	stepFault
+	stepSnapshot // of the slot's volume, and of others by the bits of at
+	stepClone    // of a snapshot, into an empty slot
+	stepRollback // of a detached volume
+	stepUnsnap   // removes a snapshot
+	stepResize
 	stepKinds
 )
 
 var stepNames = [stepKinds]string{
 	"io", "create", "remove", "attach", "detach", "checkpoint", "drain", "pause", "verify",
-	"shutdown", "crash", "kill", "fault",
+	"shutdown", "crash", "kill", "fault", "snapshot", "clone", "rollback", "unsnap", "resize",
 }
 
 // simStep is one thing that happens.
@@ -87,6 +92,8 @@ func (st simStep) String() string {
 	case stepCrash, stepKill:
 		return fmt.Sprintf("%s after=%d again=%v late=%d verify=%v",
 			stepNames[st.do], st.after, st.again, st.wait, st.verify)
+	case stepSnapshot, stepClone, stepRollback, stepUnsnap, stepResize:
+		return fmt.Sprintf("%s vol%d at=%d", stepNames[st.do], st.slot, st.at)
 	case stepFault:
 		return fmt.Sprintf("fault %s at=%d", st.fault, st.at)
 	}

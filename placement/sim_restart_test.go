@@ -76,13 +76,16 @@ func (s *sim) begin(st *simStep, power bool) error {
 
 // forget drops what was under way; the oracle keeps the possible outcomes.
 func (s *sim) forget(power bool) {
-	s.excused, s.readFault = false, false
+	s.excused, s.readFault, s.power = false, false, power
 	for _, d := range s.distinct() {
 		d.Disarm()
 	}
 	s.reqs, s.spare, s.flying, s.reader, s.until = nil, nil, 0, nil, 0
 	for _, slot := range s.slots {
-		slot.open, slot.vol = 0, nil
+		slot.open = 0
+		if slot.vol != nil {
+			slot.id, slot.vol = slot.vol.node.rec.ID, nil
+		}
 		if slot.o != nil {
 			slot.o.crash(power)
 		}
@@ -155,8 +158,11 @@ func (s *sim) adopt() error {
 	ctl := s.ctl
 	s.ctl, s.crash = nil, nil
 	infos := map[string]VolumeInfo{}
-	for _, in := range s.p.Volumes() {
+	for _, in := range s.p.Volumes(false) {
 		infos[in.Name] = in
+	}
+	if err := s.adoptTree(ctl, infos); err != nil {
+		return err
 	}
 	for _, slot := range s.slots {
 		in, has := infos[slot.name]
@@ -179,9 +185,6 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 	}
 	switch {
 	case !has && slot.o == nil:
-		return nil
-	case !has && undecided && ctl.Op == RemoveVolume:
-		slot.removed()
 		return nil
 	case !has:
 		return fmt.Errorf("after recovery: volume %s is missing", slot.name)

@@ -128,7 +128,7 @@ func (p *simPlan) drawSteps(r *rand.Rand) {
 	if p.real {
 		crashes = 2
 	}
-	pauses, controls := between(r, 0, 20), between(r, 0, 12)
+	pauses, controls := between(r, 0, 20), between(r, 0, 30)
 	sum := p.target + crashes + pauses + controls
 	if p.faults != nil {
 		sum += 6
@@ -217,7 +217,26 @@ func crashStep(r *rand.Rand) simStep {
 // controlStep draws an operation of the operator.
 func (p *simPlan) controlStep(r *rand.Rand, guests []*guestDraw) []simStep {
 	slot := r.IntN(len(guests))
-	switch r.IntN(10) {
+	switch r.IntN(18) {
+	case 10, 11, 12:
+		return []simStep{{do: stepSnapshot, slot: slot, at: r.Uint64()}}
+	case 13, 14: // in place of another volume
+		return []simStep{
+			{do: stepDetach, slot: slot},
+			{do: stepRemove, slot: slot},
+			{do: stepClone, slot: slot, depth: between(r, 1, 32), at: r.Uint64()},
+			{do: stepAttach, slot: slot},
+		}
+	case 15:
+		return []simStep{
+			{do: stepDetach, slot: slot},
+			{do: stepRollback, slot: slot, at: r.Uint64()},
+			{do: stepAttach, slot: slot},
+		}
+	case 16:
+		return []simStep{{do: stepUnsnap, slot: slot, at: r.Uint64()}}
+	case 17:
+		return []simStep{{do: stepResize, slot: slot, at: r.Uint64()}}
 	case 0, 1: // replaced by a new one of the same name
 		guests[slot] = newGuest(r, p, slot)
 		return []simStep{

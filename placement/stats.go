@@ -8,6 +8,7 @@ type Stats struct {
 	Mismatches  uint64 // reads that were done again because of a checksum or an error
 	LostBlocks  uint64 // acknowledged blocks that became unreadable in the log
 	BadBlocks   uint64 // blocks of the capacity device that could not be written
+	IndexProbes uint64 // lookups in the dirty index for reads and merges
 	PageReads   uint64 // metadata pages
 	PageWrites  uint64 // likewise, to both homes
 	PageDamage  uint64 // copies of metadata pages that were bad

@@ -42,14 +42,22 @@ type Region struct {
 	End   int64
 }
 
-// VolumeInfo describes one volume.
+// VolumeInfo describes one volume or snapshot, or what is left of one that was removed while others
+// need it.
 type VolumeInfo struct {
 	ID         uint32
-	Name       string
-	Size       int64 // bytes
-	Mapped     int64 // bytes with a place on the capacity device
-	Dirty      int64 // bytes whose newest content is in the log
-	Created    int64 // Unix time in seconds
+	Name       string // "" if hidden
+	Snapshot   bool
+	Hidden     bool   // removed; stays while more than one child needs it, or until it is freed
+	Parent     uint32 // ID of the snapshot that it continues; 0: none
+	Origin     string // name of that; "" if there is none, or it is hidden
+	Children   int    // snapshots and volumes that continue it
+	Size       int64  // bytes
+	Mapped     int64  // bytes with a place on the capacity device, shared ones included
+	Unique     int64  // of these, bytes that nothing older shares
+	Freed      int64  // bytes that removing it would free; 0 with more than one child
+	Dirty      int64  // bytes whose newest content is in the log
+	Created    int64  // Unix time in seconds
 	Attached   bool
 	ReadOnly   bool
 	Device     int32 // number of the ublk device; -1: none
@@ -58,12 +66,12 @@ type VolumeInfo struct {
 	Stats      VolumeStats
 }
 
-// Volumes returns all volumes, by name.
-func (p *Pool) Volumes() []VolumeInfo {
+// Volumes returns all volumes and snapshots, by name; with all set also what is hidden.
+func (p *Pool) Volumes(all bool) []VolumeInfo {
 	var list []VolumeInfo
 	for _, n := range p.order {
-		if n.rec.Name != "" {
-			list = append(list, n.info())
+		if n.rec.Name != "" || all && !n.removed {
+			list = append(list, p.infoOf(n))
 		}
 	}
 	slices.SortFunc(list, func(a, b VolumeInfo) int { return strings.Compare(a.Name, b.Name) })
@@ -76,21 +84,39 @@ func (p *Pool) Info(name string) (VolumeInfo, bool) {
 	if n == nil {
 		return VolumeInfo{}, false
 	}
-	return n.info(), true
+	return p.infoOf(n), true
 }
 
-func (n *node) info() VolumeInfo {
+func (p *Pool) infoOf(n *node) VolumeInfo {
 	v := VolumeInfo{
-		ID: n.rec.ID, Name: n.rec.Name, Size: int64(n.rec.Size),
-		Mapped: int64(n.rec.Mapped) * log.BlockSize, Dirty: int64(n.dirty) * log.BlockSize,
+		ID: n.rec.ID, Name: n.rec.Name, Snapshot: n.frozen(), Hidden: n.hidden(),
+		Parent: n.rec.Parent, Children: n.children(), Size: int64(n.rec.Size),
+		Mapped: int64(p.mapOf(n).rec.Mapped) * log.BlockSize,
+		Unique: max(n.rec.Owned, 0) * log.BlockSize, Freed: n.freed() * log.BlockSize,
+		Dirty:   int64(n.dirty) * log.BlockSize,
 		Created: n.rec.Created, Attached: n.rec.Flags&NodeAttached != 0,
 		ReadOnly: n.rec.Flags&NodeReadOnly != 0, Device: n.rec.Device,
 		QueueDepth: int(n.rec.QueueDepth),
+	}
+	if n.parent != nil {
+		v.Origin = n.parent.rec.Name
 	}
 	if n.vol != nil {
 		v.Open, v.Stats = n.vol.open, n.vol.stats
 	}
 	return v
+}
+
+// freed returns how many blocks removing n would free: its own, or those of its own that its only
+// child does not share. With more children it frees nothing.
+func (n *node) freed() int64 {
+	switch {
+	case n.kid == nil:
+		return max(n.rec.Owned, 0)
+	case n.only() == nil, n.kid.rec.Flags&NodeAsParent != 0:
+		return 0
+	}
+	return max(n.kid.rec.Over, 0)
 }
 
 // Status returns the present state.

@@ -19,6 +19,7 @@ type tree struct {
 	levels uint8
 	birth  uint32 // epoch at which the owner was created; it is written into every pointer
 	floor  uint32 // pointers and entries with an epoch above it belong to the owner
+	fresh  int    // its pages that changed since the last checkpoint
 }
 
 // levelsFor returns how many levels a tree over n leaf entries needs.
@@ -36,7 +37,25 @@ func slotAt(index uint64, level uint8) int {
 }
 
 // owns reports whether what e points at belongs to the tree's owner, so that replacing e frees it.
-func (t *tree) owns(e Entry) bool { return e.Epoch > t.floor }
+// end is the end of the range that e maps. While a removed parent is merged into its child, what
+// was the parent's is the child's behind the walker's cursor, and still the parent's ahead of it.
+func (t *tree) owns(e Entry, end uint64) bool { return e.Epoch > t.floorAt(end) }
+
+func (t *tree) floorAt(end uint64) uint32 {
+	if t.node == nil {
+		return 0
+	}
+	if h := t.node.parent; h != nil && end <= h.rec.Cursor && h.hidden() {
+		return h.floor
+	}
+	return t.floor
+}
+
+// spanEnd returns the end of the range of the page at level on the way to index.
+func spanEnd(index uint64, level uint8) uint64 {
+	bits := fanoutBits * level
+	return (index>>bits + 1) << bits
+}
 
 // descend returns the frame of the page at level toLevel on the way to index, or noFrame where the
 // tree has no such page. err is errWait when a page has to be loaded first (w then waits for it),
@@ -75,6 +94,11 @@ func (p *Pool) find(t *tree, index uint64, w *waiter) (Entry, error) {
 // before it holds all it needs for one page, so it may be called again after errWait; errTight:
 // a checkpoint must come first.
 func (p *Pool) own(t *tree, index uint64, w *waiter) (int32, error) {
+	for index>>(fanoutBits*t.levels) != 0 {
+		if err := p.raise(t, w); err != nil {
+			return noFrame, err
+		}
+	}
 	parent := int32(noFrame)
 	for level := t.levels; ; level-- {
 		f, err := p.ownPage(t, parent, index, level, w)
@@ -99,29 +123,60 @@ func (p *Pool) ownPage(t *tree, parent int32, index uint64, level uint8, w *wait
 		if f, err = p.cache.need(key(treePage, e.Addr), e.CRC, w); err != nil {
 			return noFrame, err
 		}
-		if p.cache.frames[f].dirty {
+		if p.cache.frames[f].dirty && t.owns(e, spanEnd(index, level)) {
 			return f, nil
 		}
 	}
 	if p.cache.dirty >= p.dirtyLimit || t.node != nil && !p.cutFits(int(t.levels)) {
 		return noFrame, errTight
 	}
-	f, addr, err := p.copyPage(t, f, e, w)
+	f, addr, err := p.copyPage(f, e, f != noFrame && t.owns(e, spanEnd(index, level)), w)
 	if err != nil {
 		return noFrame, err
 	}
-	fr := &p.cache.frames[f]
-	fr.tree, fr.parent, fr.slot, fr.level = t, parent, uint8(slot), level
-	p.cache.setDirty(f)
+	p.freshen(f, t, parent, slot, level)
 	p.pointAt(t, parent, slot, Entry{Addr: addr, Flags: FlagMapped, Epoch: t.birth})
 	return f, nil
 }
 
+// freshen makes the clean frame f a changed page of the tree t.
+func (p *Pool) freshen(f int32, t *tree, parent int32, slot int, level uint8) {
+	fr := &p.cache.frames[f]
+	fr.tree, fr.parent, fr.slot, fr.level = t, parent, uint8(slot), level
+	p.cache.setDirty(f)
+	t.fresh++
+}
+
+// raise puts a level on top of a tree whose owner has become larger.
+func (p *Pool) raise(t *tree, w *waiter) error {
+	old := t.root
+	if old.Flags == 0 {
+		t.levels++
+		return nil
+	}
+	if p.cache.dirty >= p.dirtyLimit || !p.cutFits(int(t.levels)+1) {
+		return errTight
+	}
+	f, addr, err := p.copyPage(noFrame, Entry{}, false, w)
+	if err != nil {
+		return err
+	}
+	t.levels++
+	p.freshen(f, t, noFrame, 0, t.levels)
+	putEntry(p.cache.page(f), 0, old)
+	if top := p.cache.lookup(key(treePage, old.Addr)); top != noFrame {
+		if fr := &p.cache.frames[top]; fr.dirty && fr.tree == t {
+			fr.parent, fr.slot = f, 0
+		}
+	}
+	p.pointAt(t, noFrame, 0, Entry{Addr: addr, Flags: FlagMapped, Epoch: t.birth})
+	return nil
+}
+
 // copyPage gives the page in frame f, to which e points (noFrame: a new, empty page), an address
-// of its own. The old address is freed if it was the tree's; otherwise the page stays in memory
-// for those it belongs to.
-func (p *Pool) copyPage(t *tree, f int32, e Entry, w *waiter) (int32, uint64, error) {
-	owned := f != noFrame && t.owns(e)
+// of its own. If the page is owned its old address is freed; otherwise it stays in memory for those
+// it belongs to.
+func (p *Pool) copyPage(f int32, e Entry, owned bool, w *waiter) (int32, uint64, error) {
 	if owned {
 		if err := p.pages.prepareFree(e.Addr, w); err != nil {
 			return noFrame, 0, err
@@ -194,6 +249,7 @@ func (p *Pool) prune(f int32) {
 		t, parent, slot := fr.tree, fr.parent, int(fr.slot)
 		p.pages.unalloc(fr.key.number())
 		p.cache.drop(f)
+		t.fresh--
 		p.pointAt(t, parent, slot, Entry{})
 		f = parent
 	}
@@ -207,6 +263,19 @@ func (p *Pool) sealPages(catalogue bool) {
 			f := &p.cache.frames[i]
 			if f.dirty && f.key.kind() == treePage && f.level == level &&
 				(f.tree == &p.catalogue) == catalogue {
+				p.sealPage(int32(i))
+			}
+		}
+	}
+}
+
+// sealTree does the same for one map that will not change any more, so that others may point at its
+// pages.
+func (p *Pool) sealTree(t *tree) {
+	for level := uint8(1); level <= t.levels && t.fresh > 0; level++ {
+		for i := range p.cache.frames {
+			f := &p.cache.frames[i]
+			if f.dirty && f.tree == t && f.level == level && f.key.kind() == treePage {
 				p.sealPage(int32(i))
 			}
 		}

@@ -6,22 +6,31 @@ import "unblend/log"
 // tree; a node whose map is still "as my parent's" has none and reads its nearest ancestor's.
 type node struct {
 	tree
-	rec    NodeRecord // what the catalogue holds, but for the tree's fields
-	parent *node
-	vol    *Volume // while somebody uses it
-	dirty  uint64  // its blocks in the dirty index
+	rec     NodeRecord // what the catalogue holds, but for the tree's fields
+	parent  *node      // frozen
+	kid     *node      // first of its children; they are linked by next and prev
+	next    *node
+	prev    *node
+	line    *line
+	mapped  *node   // whose map it reads, if mapSeen is the pool's shape
+	vol     *Volume // while somebody uses it
+	dirty   uint64  // its blocks in the dirty index
+	mapSeen uint32
 
 	entering uint64 // blocks with data that are admitted and not yet published
+	extents  int    // its zero extents
+	settled  bool   // a descendant has a map of its own: what the log has of it is in its map
 	stale    bool   // rec or the root pointer changed since the last checkpoint
 	removed  bool   // the next root has it no more
+	queued   bool   // stands in Pool.walks
 }
 
 // pagesNeeded returns the most pages that destaging dirty blocks of n can newly need: at every
 // level no more than the blocks, and no more than the level of a fully mapped volume has.
 func (n *node) pagesNeeded(dirty uint64) uint64 {
 	var sum uint64
-	pages := (n.rec.Size + log.BlockSize - 1) / log.BlockSize
-	for range n.levels {
+	pages := n.blocks()
+	for range levelsFor(pages) {
 		pages = (pages + fanout - 1) / fanout
 		sum += min(dirty, pages)
 	}
@@ -40,6 +49,8 @@ type Volume struct {
 	admission waitList // those that wait for room
 	nextAdmit int64    // ns; when the next may be admitted while writers are slowed
 	open      int      // requests under way, reads included
+	logging   int      // writing requests in the hands of the log
+	held      bool     // none is admitted: a snapshot is being made
 
 	stats VolumeStats
 }

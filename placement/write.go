@@ -32,9 +32,12 @@ func (p *Pool) needless(r *Request) bool {
 	if r.Kind == Write || r.partial() || r.Vol.inflight != nil {
 		return false
 	}
-	for n := r.Vol.node; n != nil; n = n.parent {
-		if n.dirty > 0 || n.root.Flags&FlagMapped != 0 ||
-			p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) {
+	n := r.Vol.node
+	if m := p.mapOf(n); m != nil && m.root.Flags&FlagMapped != 0 {
+		return false
+	}
+	for l := n.line; l != nil; l = l.base {
+		if l.dirty > 0 || len(l.zeroed) > 0 {
 			return false
 		}
 	}
@@ -121,6 +124,7 @@ func (r *Request) edgeBlocks() (head, tail uint64) {
 func (p *Pool) push(r *Request) {
 	p.reserved.add(r.needs)
 	p.pageReserve(r, 1)
+	r.Vol.logging++
 	switch r.Kind {
 	case Discard:
 		r.item(log.ItemZero, r.first, r.count, 0)
@@ -183,6 +187,7 @@ func (p *Pool) ItemDone(it *log.Item, err error) {
 	if r.phase != phaseFlush {
 		p.reserved.sub(r.needs)
 		p.pageReserve(r, -1)
+		v.logging--
 		v.leave(r)
 		p.wake(&v.waiting)
 	}
