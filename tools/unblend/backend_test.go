@@ -2,49 +2,100 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"unblend/placement"
 	"unblend/tools/internal/control"
 )
 
-// fakeBackend is a daemon with two volumes that never change but for what create answers. The
-// volume "busy" is open; creating "degraded" makes the pool degraded.
-type fakeBackend struct{ degraded bool }
+// fakeBackend is a daemon with volumes that never change but for what the answers to requests say. The
+// volume "busy" is open; creating "degraded" makes the pool degraded. Volumes whose names begin with
+// "img" are files below dev, so that something can be written to them, and stay until they are
+// removed.
+type fakeBackend struct {
+	dev      string
+	degraded bool
+	images   map[string]control.Volume
+}
 
 var fakeTime = control.UTC(1_790_000_000)
 
+// fakeVolumes are busy, and the family of web1: two snapshots, a clone of the second, and two of a
+// third that was removed.
 func fakeVolumes() []control.Volume {
-	return []control.Volume{
+	all := []control.Volume{
 		{
 			Name: "busy", ID: 2, State: control.VolumeAttached, Size: 1 << 40, Mapped: 3 << 30,
-			InLog: 5 << 20, Link: "/dev/unblend/busy", Device: "/dev/ublkb3", QueueDepth: 64,
-			Created: fakeTime, ReadOnly: true,
+			Unique: 3 << 30, Freed: 3 << 30, InLog: 5 << 20, Device: "/dev/ublkb3", QueueDepth: 64,
+			ReadOnly: true,
 		},
 		{
-			Name: "web1", ID: 1, State: control.VolumeDetached, Size: 20 << 30,
-			Link: "/dev/unblend/web1", QueueDepth: 128, Created: fakeTime,
+			Name: "web1@monday", ID: 11, Snapshot: true, Children: 1, Mapped: 2 << 30, Unique: 2 << 30,
+			Freed: 64 << 20,
 		},
+		{
+			Name: "web1@tuesday", ID: 12, Snapshot: true, Children: 3, Parent: 11, Origin: "web1@monday",
+			Mapped: 3 << 30, Unique: 1 << 30, State: control.VolumeAttached, Device: "/dev/ublkb4",
+		},
+		{Name: "web1", ID: 1, Parent: 12, Origin: "web1@tuesday", Mapped: 3 << 30},
+		{
+			Name: "desk1", ID: 13, Parent: 12, Origin: "web1@tuesday", Mapped: 3 << 30, Unique: 1 << 20,
+			Freed: 1 << 20,
+		},
+		{
+			ID: 14, Hidden: true, Snapshot: true, State: control.VolumeRemoved, Children: 2, Parent: 12,
+			Origin: "web1@tuesday", Mapped: 3 << 30, Unique: 8 << 20,
+		},
+		{Name: "desk2", ID: 15, Parent: 14, Mapped: 3 << 30},
+		{Name: "desk3", ID: 16, Parent: 14, Mapped: 3 << 30},
 	}
+	for i := range all {
+		v := &all[i]
+		v.Created = fakeTime
+		if v.State == "" {
+			v.State = control.VolumeDetached
+		}
+		if v.Size == 0 {
+			v.Size, v.QueueDepth, v.ReadOnly = 20<<30, 128, v.Snapshot
+		}
+		if !v.Hidden {
+			v.Link = "/dev/unblend/" + v.Name
+		}
+	}
+	control.SortVolumes(all)
+	return all
 }
 
-func fakeVolume(name string) (control.Volume, error) {
+func (f *fakeBackend) find(name string) (control.Volume, error) {
+	if v, there := f.images[name]; there {
+		return v, nil
+	}
 	all := fakeVolumes()
-	i := slices.IndexFunc(all, func(v control.Volume) bool { return v.Name == name })
+	i := slices.IndexFunc(all, func(v control.Volume) bool { return v.Name == name && !v.Hidden })
 	if i < 0 {
 		return control.Volume{}, fmt.Errorf("volume %q: %w", name, placement.ErrNoVolume)
 	}
 	return all[i], nil
 }
 
+// free refuses a name that something has.
+func (f *fakeBackend) free(name string) error {
+	if _, err := f.find(name); err == nil {
+		return fmt.Errorf("volume %q: %w", name, placement.ErrExists)
+	}
+	return nil
+}
+
 func (f *fakeBackend) Create(_ context.Context, r control.CreateRequest) (control.Volume, error) {
-	if _, err := fakeVolume(r.Name); err == nil {
-		return control.Volume{}, fmt.Errorf("volume %q: %w", r.Name, placement.ErrExists)
+	if err := f.free(r.Name); err != nil {
+		return control.Volume{}, err
 	}
 	f.degraded = f.degraded || r.Name == "degraded"
 	v := control.Volume{
@@ -54,34 +105,135 @@ func (f *fakeBackend) Create(_ context.Context, r control.CreateRequest) (contro
 	if r.NoAttach {
 		v.State, v.Device = control.VolumeDetached, ""
 	}
+	if strings.HasPrefix(r.Name, "img") {
+		v.Link = filepath.Join(f.dev, r.Name)
+		f.images[r.Name] = v
+		err := os.WriteFile(v.Link, nil, 0o644)
+		return v, errors.Join(err, os.Truncate(v.Link, r.Size))
+	}
 	return v, nil
 }
 
 func (f *fakeBackend) Remove(_ context.Context, r control.RemoveRequest) error {
-	if r.Name == "busy" && !r.Force {
-		return &control.Error{
-			Code: control.CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm web1)`,
-			Next: "stop the VM or: unblend rm --force busy",
+	names := r.All()
+	for _, name := range names {
+		if _, err := f.find(name); err != nil {
+			return err
+		}
+		switch {
+		case name == "busy" && !r.Force:
+			return &control.Error{
+				Code: control.CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm web1)`,
+				Next: "stop the VM or: unblend rm --force busy",
+			}
+		case name == "web1" && !slices.Equal(names, []string{"web1@monday", "web1@tuesday", "web1"}):
+			return &control.Error{
+				Code: control.CodeInUse, Message: `volume "web1" has snapshots: 2`,
+				Next: "to remove them as well: unblend rm 'web1@*' web1 --yes",
+			}
 		}
 	}
-	_, err := fakeVolume(r.Name)
-	return err
+	for _, name := range names {
+		if v, there := f.images[name]; there {
+			delete(f.images, name)
+			if err := os.Remove(v.Link); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (f *fakeBackend) Attach(_ context.Context, r control.AttachRequest) (control.Volume, error) {
-	v, err := fakeVolume(r.Name)
-	v.State, v.Device, v.ReadOnly = control.VolumeAttached, "/dev/ublkb7", r.ReadOnly
+	v, err := f.find(r.Name)
+	v.State, v.Device, v.ReadOnly = control.VolumeAttached, "/dev/ublkb7", r.ReadOnly || v.Snapshot
 	return v, err
 }
 
 func (f *fakeBackend) Detach(_ context.Context, r control.DetachRequest) (control.Volume, error) {
-	v, err := fakeVolume(r.Name)
+	v, err := f.find(r.Name)
 	v.State, v.Device = control.VolumeDetached, ""
 	return v, err
 }
 
-func (f *fakeBackend) List(_ context.Context, yield func(control.Volume) error) error {
+func (f *fakeBackend) Snapshot(_ context.Context, r control.SnapshotRequest) (
+	made []control.Volume, err error,
+) {
+	for _, name := range r.Volumes {
+		v, err := f.find(name)
+		if err == nil {
+			err = f.free(name + "@" + r.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		v.Name, v.Snapshot, v.State, v.Device = name+"@"+r.Name, true, control.VolumeDetached, ""
+		v.ReadOnly, v.Children, v.Link = true, 1, "/dev/unblend/"+v.Name
+		made = append(made, v)
+	}
+	return made, nil
+}
+
+func (f *fakeBackend) Clone(_ context.Context, r control.CloneRequest) (control.Volume, error) {
+	s, err := f.find(r.Source)
+	if err == nil {
+		err = f.free(r.CloneName(0))
+	}
+	if err != nil {
+		return control.Volume{}, err
+	}
+	v := control.Volume{
+		Name: r.CloneName(0), ID: 20, State: control.VolumeDetached, Parent: s.ID, Origin: s.Name,
+		Size: s.Size, Mapped: s.Mapped, Link: "/dev/unblend/" + r.CloneName(0), Created: fakeTime,
+		QueueDepth: max(r.QueueDepth, s.QueueDepth),
+	}
+	if r.Attach {
+		v.State, v.Device = control.VolumeAttached, "/dev/ublkb8"
+	}
+	return v, nil
+}
+
+func (f *fakeBackend) Rollback(_ context.Context, r control.RollbackRequest) (control.Volume, error) {
+	if control.VolumeOf(r.Name) == "busy" {
+		return control.Volume{}, &control.Error{
+			Code: control.CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm web1)`,
+			Next: "stop that first",
+		}
+	}
+	if _, err := f.find(r.Name); err != nil {
+		return control.Volume{}, err
+	}
+	return f.find(control.VolumeOf(r.Name))
+}
+
+func (f *fakeBackend) Rename(_ context.Context, r control.RenameRequest) (control.Volume, error) {
+	v, err := f.find(r.Name)
+	if err == nil {
+		err = f.free(r.To)
+	}
+	v.Name, v.Link = r.To, "/dev/unblend/"+r.To
+	return v, err
+}
+
+func (f *fakeBackend) Resize(_ context.Context, r control.ResizeRequest) (control.Volume, error) {
+	v, err := f.find(r.Name)
+	if err == nil && r.Size < v.Size {
+		err = fmt.Errorf("volume %q: a volume can only grow: %w", r.Name, placement.ErrSize)
+	}
+	if v.Device != "" {
+		v.DeviceSize = v.Size
+	}
+	v.Size = r.Size
+	return v, err
+}
+
+func (f *fakeBackend) List(_ context.Context, r control.ListRequest,
+	yield func(control.Volume) error,
+) error {
 	for _, v := range fakeVolumes() {
+		if v.Hidden && !r.All || v.Snapshot && !r.Snapshots && !r.All {
+			continue
+		}
 		if err := yield(v); err != nil {
 			return err
 		}
@@ -116,8 +268,10 @@ func (f *fakeBackend) Status(context.Context) (control.Status, error) {
 			Size: 15 << 40, Free: 15<<40 - 3<<30, Promised: 5 << 20, MetadataSize: 160 << 30,
 			MetadataFree: 159 << 30,
 		},
-		Volumes: control.VolumeCounts{Total: 2, Attached: 1, Size: 1<<40 + 20<<30, Mapped: 3 << 30},
-		Work:    control.WorkStatus{Now: "idle"},
+		Volumes: control.VolumeCounts{
+			Total: 5, Attached: 2, Snapshots: 2, Size: 1<<40 + 80<<30, Mapped: 15 << 30,
+		},
+		Work: control.WorkStatus{Now: "idle"},
 	}
 	if f.degraded {
 		s.State = control.PoolReadOnly
@@ -135,19 +289,24 @@ func (f *fakeBackend) Checkpoint(context.Context, control.CheckpointRequest) err
 
 func (f *fakeBackend) Shutdown(context.Context, control.ShutdownRequest) error { return nil }
 
-// serveFake starts a daemon with a fakeBackend and returns its socket.
-func serveFake(t *testing.T) string {
+// serveFake starts a daemon with a fakeBackend and returns its socket, and where the files are that
+// stand for its devices.
+func serveFake(t *testing.T) (socket, dev string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "unblend")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "sock")
+	path, dev := filepath.Join(dir, "sock"), filepath.Join(dir, "dev")
+	if err := os.Mkdir(dev, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	l, err := control.Listen(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := control.NewServer(&fakeBackend{}, "1.2.3", slog.New(slog.DiscardHandler))
+	b := &fakeBackend{dev: dev, images: map[string]control.Volume{}}
+	s := control.NewServer(b, "1.2.3", slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -161,5 +320,5 @@ func serveFake(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	return path
+	return path, dev
 }

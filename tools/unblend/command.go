@@ -40,6 +40,8 @@ type completions uint8
 const (
 	completeNothing completions = iota
 	completeVolumes
+	completeSnapshots
+	completeNodes // volumes and snapshots
 	completePaths
 	completeVerbs
 )

@@ -38,13 +38,24 @@ func complete(ctx context.Context, in *invocation) error {
 		words = []string{""}
 	}
 	last := words[len(words)-1]
+	before := len(last) - len(unbroken(last, in.args))
 	var b strings.Builder
 	for _, c := range candidates(ctx, words) {
 		if strings.HasPrefix(c, last) {
-			b.WriteString(c + "\n")
+			b.WriteString(c[before:] + "\n")
 		}
 	}
 	return print(in.out, b.String())
+}
+
+// unbroken returns what of the last word the shell is going to replace. Bash ends words at "@", ":"
+// and "=" as well; it says what is left of the word in the second of the three arguments that it
+// calls with.
+func unbroken(last string, args []string) string {
+	if len(args) == 3 && strings.HasSuffix(last, args[1]) {
+		return args[1]
+	}
+	return last
 }
 
 // splitLine cuts a command line at the cursor and returns its words but the first. Quotes are not
@@ -78,8 +89,8 @@ func candidates(ctx context.Context, words []string) []string {
 	switch c.complete {
 	case completeVerbs:
 		return append(verbNames(), "json")
-	case completeVolumes:
-		return volumeNames(ctx, common.socket)
+	case completeVolumes, completeSnapshots, completeNodes:
+		return nodeNames(ctx, common.socket, c.complete)
 	}
 	return nil // the shell offers files
 }
@@ -99,15 +110,19 @@ func flagNames(fs *pflag.FlagSet) []string {
 	return names
 }
 
-// volumeNames asks the daemon. Without an answer there is nothing to offer.
-func volumeNames(ctx context.Context, socket string) []string {
-	l, err := control.NewClient(socket, completeTime).List(ctx)
+// nodeNames asks the daemon for the names of volumes, snapshots or both. Without an answer there is
+// nothing to offer.
+func nodeNames(ctx context.Context, socket string, which completions) []string {
+	r := control.ListRequest{Snapshots: which != completeVolumes}
+	l, err := control.NewClient(socket, completeTime).List(ctx, r)
 	if err != nil {
 		return nil
 	}
 	var names []string
 	for _, v := range l.Volumes {
-		names = append(names, v.Name)
+		if v.Snapshot || which != completeSnapshots {
+			names = append(names, v.Name)
+		}
 	}
 	return names
 }

@@ -18,9 +18,9 @@ const exitCodes = `Exit codes:
   2    the call makes no sense
   3    no such volume or snapshot
   4    the daemon is not reachable, or refuses this user
-  5    the pool is degraded or read-only, or damage was found
+  5    the pool is degraded, read-only or nearly full, or damage was found
   6    not supported here: kernel, module, format of a newer version
-  7    the device or volume is in use, or the device holds data
+  7    the device or volume is in use, holds data, or has snapshots
   130  interrupted
 `
 

@@ -22,9 +22,9 @@ import (
 //	= 4                       the exit code, if it is not 0
 //
 // Calls that begin with "sh " are for the shell; words such as A=b before "unblend" set its
-// environment. $DIR is a directory of the test's own, $SOCK the
-// socket of a daemon whose back end is made up (backend_test.go). What differs from run to run is
-// replaced (see scrub). `go test ./tools/unblend -update` writes the scripts anew.
+// environment. $DIR is a directory of the test's own, $SOCK the socket of a daemon whose back end is
+// made up (backend_test.go), $DEV where the files are that stand for its devices. What differs from run
+// to run is replaced (see scrub). `go test ./tools/unblend -update` writes the scripts anew.
 var update = flag.Bool("update", false, "write the scripts' outcome into testdata")
 
 // envMain makes the test binary the program itself.
@@ -54,7 +54,8 @@ func runScript(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	env := map[string]string{"$DIR": dir, "$SOCK": serveFake(t)}
+	socket, dev := serveFake(t)
+	env := map[string]string{"$DIR": dir, "$SOCK": socket, "$DEV": dev}
 	var got strings.Builder
 	for line := range strings.Lines(string(text)) {
 		switch call, isCall := strings.CutPrefix(line, "$ "); {
@@ -148,7 +149,7 @@ func scrub(s string) string {
 		`"(rotational|volatile_cache|fua)": \w+`: `"$1": QUEUE`,
 		`"seconds": [0-9.e-]+`:                   `"seconds": N`,
 		`, \d+(\.\d+)? [mun]?s$`:                 ", N s",
-		`0x[0-9a-f]{7,8}\b`:                      "0xCRC",
+		`0x[0-9a-f]{1,8}\b`:                      "0xCRC",
 		`^! time=.*\n`:                           "", // the daemon's log
 	} {
 		s = regexp.MustCompile("(?m)"+pattern).ReplaceAllString(s, with)

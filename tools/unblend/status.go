@@ -19,7 +19,7 @@ func statusCommand() *command {
 	return &command{
 		name: "status", daemon: true, short: "say how the pool is",
 		long: `Pool, devices, log, space, volumes, warnings.
-Exit code 5: the pool is degraded or read-only.`,
+Exit code 5: the pool is degraded or read-only, or 80 % or more of its space are used.`,
 		examples: []string{"unblend status", "unblend status --json"},
 		setup:    func(*pflag.FlagSet) action { return status },
 	}
@@ -33,7 +33,7 @@ func status(ctx context.Context, in *invocation) error {
 	}
 	var list control.List
 	if !in.common.json && doc.Volumes.Total <= statusVolumes {
-		if list, err = c.List(ctx); err != nil {
+		if list, err = c.List(ctx, control.ListRequest{}); err != nil {
 			return err
 		}
 	}
@@ -75,8 +75,9 @@ func statusText(s control.Status, volumes []control.Volume) string {
 	line("metadata", "%s used (of %s)",
 		units.FormatShare(s.Space.MetadataSize-s.Space.MetadataFree, s.Space.MetadataSize),
 		units.FormatSize(s.Space.MetadataSize))
-	line("volumes", "%d, %d attached, %s in all, %s mapped", s.Volumes.Total, s.Volumes.Attached,
-		units.FormatSize(s.Volumes.Size), units.FormatSize(s.Volumes.Mapped))
+	line("volumes", "%d, %d attached, %d snapshots, %s in all, %s mapped", s.Volumes.Total,
+		s.Volumes.Attached, s.Volumes.Snapshots, units.FormatSize(s.Volumes.Size),
+		units.FormatSize(s.Volumes.Mapped))
 	if d := damageText(s.Damage); d != "" {
 		line("damage", "%s", d)
 	}

@@ -96,7 +96,8 @@ func TestHelpJSON(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	code, out, complaint := call(ctx, "list", "--socket", serveFake(t))
+	socket, _ := serveFake(t)
+	code, out, complaint := call(ctx, "list", "--socket", socket)
 	if code != control.ExitInterrupted || out != "" || complaint != "unblend: interrupted\n" {
 		t.Errorf("exit code %d, %q, %q", code, out, complaint)
 	}

@@ -57,7 +57,37 @@ func (c *Client) Detach(ctx context.Context, r DetachRequest) (VolumeResult, err
 	return call[VolumeResult](ctx, c, "detach", SchemaVolume, &r)
 }
 
-// Remove deletes a volume.
+// Snapshot freezes volumes as they are at one moment.
+func (c *Client) Snapshot(ctx context.Context, r SnapshotRequest) (List, error) {
+	r.Schema = SchemaSnapshotRequest
+	return call[List](ctx, c, "snapshot", SchemaList, &r)
+}
+
+// Clone makes volumes that begin as a snapshot is.
+func (c *Client) Clone(ctx context.Context, r CloneRequest) (CloneResult, error) {
+	r.Schema = SchemaCloneRequest
+	return call[CloneResult](ctx, c, "clone", SchemaClone, &r)
+}
+
+// Rollback makes a volume what a snapshot of it is.
+func (c *Client) Rollback(ctx context.Context, r RollbackRequest) (VolumeResult, error) {
+	r.Schema = SchemaRollbackRequest
+	return call[VolumeResult](ctx, c, "rollback", SchemaVolume, &r)
+}
+
+// Rename gives a volume or snapshot another name.
+func (c *Client) Rename(ctx context.Context, r RenameRequest) (VolumeResult, error) {
+	r.Schema = SchemaRenameRequest
+	return call[VolumeResult](ctx, c, "rename", SchemaVolume, &r)
+}
+
+// Resize makes a volume larger.
+func (c *Client) Resize(ctx context.Context, r ResizeRequest) (VolumeResult, error) {
+	r.Schema = SchemaResizeRequest
+	return call[VolumeResult](ctx, c, "resize", SchemaVolume, &r)
+}
+
+// Remove deletes volumes and snapshots. Requests have a limit: see MaxNames.
 func (c *Client) Remove(ctx context.Context, r RemoveRequest) (Done, error) {
 	r.Schema = SchemaRemoveRequest
 	return call[Done](ctx, c, "rm", SchemaDone, &r)
@@ -75,9 +105,9 @@ func (c *Client) Shutdown(ctx context.Context, r ShutdownRequest) (Done, error) 
 	return call[Done](ctx, c, "shutdown", SchemaDone, &r)
 }
 
-// List returns the volumes, by name.
-func (c *Client) List(ctx context.Context) (List, error) {
-	return call[List](ctx, c, "list", SchemaList, nil)
+// List returns the volumes and what else is asked for, by name.
+func (c *Client) List(ctx context.Context, r ListRequest) (List, error) {
+	return call[List](ctx, c, "list?"+r.query(), SchemaList, nil)
 }
 
 // Status describes the pool.

@@ -158,7 +158,7 @@ func TestClientWithoutDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{filepath.Join(dir, "absent"), refused, "/dev/null/x"} {
-		_, err := NewClient(path, time.Minute).List(context.Background())
+		_, err := NewClient(path, time.Minute).List(context.Background(), ListRequest{})
 		e := ErrorOf(err)
 		if e == nil || e.ExitCode() != 4 || !strings.Contains(e.Error(), path) || e.Next == "" {
 			t.Errorf("%s: %v, want exit code 4, the path and what to do", path, err)
@@ -189,7 +189,7 @@ func TestClientGarbage(t *testing.T) {
 		},
 	} {
 		path := answering(t, x.answer)
-		_, err := NewClient(path, 20*time.Second).List(context.Background())
+		_, err := NewClient(path, 20*time.Second).List(context.Background(), ListRequest{})
 		e := ErrorOf(err)
 		switch {
 		case x.exit == 0 && e != nil:

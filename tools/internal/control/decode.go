@@ -7,10 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"unblend/placement"
 )
 
-// MaxRequest is how long a request's body may be, in bytes. No request comes near it.
-const MaxRequest = 64 << 10
+const (
+	// MaxRequest is how long a request's body may be, in bytes. Only rm of many comes near it.
+	MaxRequest = 64 << 10
+	// MaxNames is how many names fit into a request, however long they are.
+	MaxNames = MaxRequest/(2*placement.MaxName+4) - 8
+)
 
 // errTooLarge is returned for a longer body.
 var errTooLarge = errors.New("request too large")

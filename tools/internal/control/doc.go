@@ -3,9 +3,14 @@
 //
 //	GET  /v1/version     -> VersionInfo
 //	GET  /v1/status      -> Status
-//	GET  /v1/list        -> List, streamed
+//	GET  /v1/list        -> List, streamed; ?snapshots=1 or ?all=1 lists more than volumes
 //	POST /v1/create      CreateRequest     -> VolumeResult
 //	POST /v1/rm          RemoveRequest     -> Done
+//	POST /v1/snapshot    SnapshotRequest   -> List, of the new snapshots
+//	POST /v1/clone       CloneRequest      -> CloneResult
+//	POST /v1/rollback    RollbackRequest   -> VolumeResult
+//	POST /v1/rename      RenameRequest     -> VolumeResult
+//	POST /v1/resize      ResizeRequest     -> VolumeResult
 //	POST /v1/attach      AttachRequest     -> VolumeResult
 //	POST /v1/detach      DetachRequest     -> VolumeResult
 //	POST /v1/checkpoint  CheckpointRequest -> Done

@@ -28,7 +28,7 @@ const (
 	CodeDegraded    Code = "degraded"    // 5: the pool is degraded or read-only
 	CodeDamaged     Code = "damaged"     // 5: bytes on a device are not what was written there
 	CodeUnsupported Code = "unsupported" // 6: the kernel or this program lacks what it takes
-	CodeInUse       Code = "in-use"      // 7: somebody has the device or volume open
+	CodeInUse       Code = "in-use"      // 7: somebody has it open, or a volume has snapshots
 	CodeHoldsData   Code = "holds-data"  // 7: the device holds something already
 )
 
@@ -110,6 +110,9 @@ var sentinels = []struct {
 	{placement.ErrSize, CodeBadRequest},
 	{placement.ErrConfig, CodeBadRequest},
 	{units.ErrSize, CodeBadRequest},
+	{placement.ErrSnapshot, CodeBadRequest},
+	{placement.ErrNotSnapshot, CodeBadRequest},
+	{placement.ErrSnapshots, CodeInUse},
 	{placement.ErrAttached, CodeInUse},
 	{placement.ErrInUse, CodeInUse},
 	{placement.ErrFull, CodeNoSpace},

@@ -57,18 +57,73 @@ func (f *fake) find(name string) (Volume, error) {
 func (f *fake) Remove(_ context.Context, r RemoveRequest) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.note("rm %s %v", r.Name, r.Force)
-	if _, err := f.find(r.Name); err != nil {
-		return err
-	}
-	if !r.Force && r.Name == "busy" {
-		return &Error{
-			Code: CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm busy)`,
-			Next: "stop the VM or: unblend rm --force busy",
+	f.note("rm %s %v", strings.Join(r.All(), ","), r.Force)
+	for _, name := range r.All() {
+		if _, err := f.find(name); err != nil {
+			return err
+		}
+		if !r.Force && name == "busy" {
+			return &Error{
+				Code: CodeInUse, Message: `volume "busy" is open by qemu (pid 4121, vm busy)`,
+				Next: "stop the VM or: unblend rm --force busy",
+			}
 		}
 	}
-	delete(f.volumes, r.Name)
+	for _, name := range r.All() {
+		delete(f.volumes, name)
+	}
 	return nil
+}
+
+func (f *fake) Snapshot(_ context.Context, r SnapshotRequest) (made []Volume, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("snapshot %s %s", strings.Join(r.Volumes, ","), r.Name)
+	for _, name := range r.Volumes {
+		v, err := f.find(name)
+		if err != nil {
+			return nil, err
+		}
+		v.Name, v.Snapshot = name+"@"+r.Name, true
+		f.volumes[v.Name] = v
+		made = append(made, v)
+	}
+	return made, nil
+}
+
+func (f *fake) Clone(_ context.Context, r CloneRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("clone %s %s %d %d %d %d %v", r.Source, r.Name, r.Count, r.First, r.Width, r.QueueDepth,
+		r.Attach)
+	v, err := f.find(r.Source)
+	v.Name, v.Origin, v.Snapshot = r.CloneName(0), r.Source, false
+	return v, err
+}
+
+func (f *fake) Rollback(_ context.Context, r RollbackRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("rollback %s", r.Name)
+	return f.find(VolumeOf(r.Name))
+}
+
+func (f *fake) Rename(_ context.Context, r RenameRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("rename %s %s", r.Name, r.To)
+	v, err := f.find(r.Name)
+	v.Name = r.To
+	return v, err
+}
+
+func (f *fake) Resize(_ context.Context, r ResizeRequest) (Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("resize %s %d", r.Name, r.Size)
+	v, err := f.find(r.Name)
+	v.Size, v.DeviceSize = r.Size, v.Size
+	return v, err
 }
 
 func (f *fake) Attach(_ context.Context, r AttachRequest) (Volume, error) {
@@ -85,11 +140,13 @@ func (f *fake) Detach(_ context.Context, r DetachRequest) (Volume, error) {
 	return f.find(r.Name)
 }
 
-func (f *fake) List(_ context.Context, yield func(Volume) error) error {
+func (f *fake) List(_ context.Context, r ListRequest, yield func(Volume) error) error {
 	f.mu.Lock()
 	var all []Volume
 	for _, v := range f.volumes {
-		all = append(all, v)
+		if r.All || !v.Hidden && (r.Snapshots || !v.Snapshot) {
+			all = append(all, v)
+		}
 	}
 	err, most := f.listErr, f.listMax
 	f.mu.Unlock()

@@ -16,25 +16,49 @@ type CreateRequest struct {
 	NoAttach   bool   `json:"no_attach,omitempty" doc:"leave it without a device"`
 }
 
-// RemoveRequest asks to delete a volume and its data.
+// RemoveRequest asks to delete volumes and snapshots, one or several. A volume's snapshots may be
+// among them; else it has to have none.
 type RemoveRequest struct {
+	Schema Schema   `json:"schema,omitempty"`
+	Name   string   `json:"name" doc:"of the volume or snapshot; empty with names"`
+	Names  []string `json:"names,omitempty" doc:"of several, instead"`
+	Force  bool     `json:"force,omitempty" doc:"even if somebody has it open"`
+}
+
+// All returns the names of what is to be removed.
+func (r *RemoveRequest) All() []string {
+	if r.Name == "" {
+		return r.Names
+	}
+	return []string{r.Name}
+}
+
+// RenameRequest asks for another name of a volume, its snapshots included, or of one snapshot.
+type RenameRequest struct {
+	Schema Schema `json:"schema,omitempty"`
+	Name   string `json:"name" doc:"of the volume or snapshot"`
+	To     string `json:"to" doc:"the new name; of a snapshot with its volume's: volume@new"`
+}
+
+// ResizeRequest asks for a larger volume.
+type ResizeRequest struct {
 	Schema Schema `json:"schema,omitempty"`
 	Name   string `json:"name" doc:"of the volume"`
-	Force  bool   `json:"force,omitempty" doc:"even if somebody has it open"`
+	Size   int64  `json:"size" doc:"bytes: as with create, and not below what it is"`
 }
 
 // AttachRequest asks for a volume's device.
 type AttachRequest struct {
 	Schema     Schema `json:"schema,omitempty"`
-	Name       string `json:"name" doc:"of the volume"`
+	Name       string `json:"name" doc:"of the volume or snapshot"`
 	QueueDepth int    `json:"queue_depth,omitempty" doc:"1 to 4096; absent: as it was"`
-	ReadOnly   bool   `json:"read_only,omitempty" doc:"let guests read only"`
+	ReadOnly   bool   `json:"read_only,omitempty" doc:"let guests read only; of snapshots always"`
 }
 
 // DetachRequest asks to take a volume's device away.
 type DetachRequest struct {
 	Schema Schema `json:"schema,omitempty"`
-	Name   string `json:"name" doc:"of the volume"`
+	Name   string `json:"name" doc:"of the volume or snapshot"`
 	Force  bool   `json:"force,omitempty" doc:"even if somebody has it open"`
 }
 
@@ -57,7 +81,9 @@ type request interface {
 }
 
 func (r *CreateRequest) subject() string     { return r.Name }
-func (r *RemoveRequest) subject() string     { return r.Name }
+func (r *RemoveRequest) subject() string     { return some(r.All()) }
+func (r *RenameRequest) subject() string     { return r.Name + " to " + r.To }
+func (r *ResizeRequest) subject() string     { return r.Name }
 func (r *AttachRequest) subject() string     { return r.Name }
 func (r *DetachRequest) subject() string     { return r.Name }
 func (r *CheckpointRequest) subject() string { return "" }
@@ -77,7 +103,61 @@ func (r *CreateRequest) validate() error {
 }
 
 func (r *RemoveRequest) validate() error {
-	return validate(r.Schema, SchemaRemoveRequest, r.Name)
+	if err := checkSchema(r.Schema, SchemaRemoveRequest); err != nil {
+		return err
+	}
+	if r.Name != "" && len(r.Names) > 0 {
+		return badRequest("request: both name and names", nil)
+	}
+	if len(r.Names) == 0 {
+		return CheckNode(r.Name)
+	}
+	seen := map[string]bool{}
+	for _, name := range r.Names {
+		if err := CheckNode(name); err != nil {
+			return err
+		}
+		if seen[name] {
+			return badRequest(fmt.Sprintf("rm: %s is named twice", Object(name)), nil)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+func (r *RenameRequest) validate() error {
+	if err := validate(r.Schema, SchemaRenameRequest, r.Name); err != nil {
+		return err
+	}
+	if err := CheckNode(r.To); err != nil {
+		return err
+	}
+	switch {
+	case IsSnapshot(r.Name) && !IsSnapshot(r.To):
+		return &Error{
+			Code: CodeBadRequest, Message: fmt.Sprintf("%s cannot become a volume", Object(r.Name)),
+			Next: fmt.Sprintf("make one that begins as it is: unblend clone %s %s", r.Name, r.To),
+		}
+	case IsSnapshot(r.To) && VolumeOf(r.Name) != VolumeOf(r.To):
+		return badRequest(fmt.Sprintf("%s cannot become %s: it stays with its volume",
+			Object(r.Name), r.To), nil)
+	case IsSnapshot(r.To) && !IsSnapshot(r.Name):
+		return &Error{
+			Code: CodeBadRequest, Message: fmt.Sprintf("%s cannot become a snapshot", Object(r.Name)),
+			Next: "to take one: unblend snapshot " + r.To,
+		}
+	}
+	return nil
+}
+
+func (r *ResizeRequest) validate() error {
+	if err := checkSchema(r.Schema, SchemaResizeRequest); err != nil {
+		return err
+	}
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	return CheckSize(r.Size)
 }
 
 func (r *AttachRequest) validate() error {
@@ -101,7 +181,7 @@ func validate(got, want Schema, name string) error {
 	if err := checkSchema(got, want); err != nil {
 		return err
 	}
-	return CheckName(name)
+	return CheckNode(name)
 }
 
 // checkSchema lets a request name no schema, as one typed by hand does, but no other than want.

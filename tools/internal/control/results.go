@@ -16,6 +16,16 @@ type InitResult struct {
 	Wiped       []string       `json:"wiped,omitempty" doc:"what --force destroyed"`
 }
 
+// ImportResult is what import did.
+type ImportResult struct {
+	Schema  Schema  `json:"schema"`
+	File    string  `json:"file" doc:"the image, as it was named"`
+	Format  string  `json:"format" doc:"of the image, in the words of qemu-img"`
+	Size    int64   `json:"size" doc:"bytes that the image has as a disk"`
+	Volume  Volume  `json:"volume" doc:"as it is now"`
+	Seconds float64 `json:"seconds" doc:"it took"`
+}
+
 // CheckResult is what check found.
 type CheckResult struct {
 	Schema    Schema         `json:"schema"`

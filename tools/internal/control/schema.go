@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -16,13 +17,20 @@ const (
 	SchemaVolume            Schema = "unblend/volume/v1"
 	SchemaDone              Schema = "unblend/done/v1"
 	SchemaError             Schema = "unblend/error/v1"
+	SchemaClone             Schema = "unblend/clone/v1"
 	SchemaInit              Schema = "unblend/init/v1"
+	SchemaImport            Schema = "unblend/import/v1"
 	SchemaCheck             Schema = "unblend/check/v1"
 	SchemaDoctor            Schema = "unblend/doctor/v1"
 	SchemaCreateRequest     Schema = "unblend/create-request/v1"
 	SchemaRemoveRequest     Schema = "unblend/rm-request/v1"
 	SchemaAttachRequest     Schema = "unblend/attach-request/v1"
 	SchemaDetachRequest     Schema = "unblend/detach-request/v1"
+	SchemaSnapshotRequest   Schema = "unblend/snapshot-request/v1"
+	SchemaCloneRequest      Schema = "unblend/clone-request/v1"
+	SchemaRollbackRequest   Schema = "unblend/rollback-request/v1"
+	SchemaRenameRequest     Schema = "unblend/rename-request/v1"
+	SchemaResizeRequest     Schema = "unblend/resize-request/v1"
 	SchemaCheckpointRequest Schema = "unblend/checkpoint-request/v1"
 	SchemaShutdownRequest   Schema = "unblend/shutdown-request/v1"
 )
@@ -37,13 +45,13 @@ type VersionInfo struct {
 	PID     int    `json:"pid,omitempty" doc:"of the daemon"`
 }
 
-// List is the volumes by name. The server streams it.
+// List is volumes and snapshots by name. The server streams it.
 type List struct {
 	Schema  Schema   `json:"schema"`
-	Volumes []Volume `json:"volumes" doc:"by name"`
+	Volumes []Volume `json:"volumes" doc:"by name; snapshots too where they are asked for"`
 }
 
-// VolumeResult answers create, attach and detach.
+// VolumeResult answers what changes one volume or snapshot.
 type VolumeResult struct {
 	Schema Schema `json:"schema"`
 	Volume Volume `json:"volume" doc:"as it is now"`
@@ -53,22 +61,33 @@ type VolumeResult struct {
 type Done struct {
 	Schema Schema `json:"schema"`
 	Verb   string `json:"verb" doc:"what was done"`
-	Name   string `json:"name,omitempty" doc:"the volume it was done to"`
+	Name   string `json:"name,omitempty" doc:"the volume or snapshot it was done to"`
+	Count  int    `json:"count,omitempty" doc:"how many volumes and snapshots it was done to"`
 }
 
 // States of a volume.
 const (
 	VolumeAttached = "attached" // there is a device for it
 	VolumeDetached = "detached"
+	VolumeRemoved  = "removed" // it stays while others need it, and until it is freed
 )
 
-// Volume describes one volume. Counters start with the daemon.
+// Volume describes one volume or snapshot, or what is left of one that was removed while others
+// need it. Counters start with the daemon.
 type Volume struct {
-	Name       string    `json:"name" doc:"of the volume"`
+	Name       string    `json:"name" doc:"of the volume or snapshot; empty: removed"`
 	ID         uint32    `json:"id" doc:"number of its node; never used again after it"`
-	State      string    `json:"state" doc:"attached or detached"`
+	State      string    `json:"state" doc:"attached, detached or removed"`
+	Snapshot   bool      `json:"snapshot" doc:"whether it is a snapshot, or was one"`
+	Hidden     bool      `json:"hidden" doc:"removed, and needed by others or not yet freed"`
+	Parent     uint32    `json:"parent,omitempty" doc:"id of the snapshot that it continues"`
+	Origin     string    `json:"origin,omitempty" doc:"name of that; absent: none, or removed"`
+	Children   int       `json:"children" doc:"snapshots and volumes that continue it"`
 	Size       int64     `json:"size" doc:"what the guest sees, in bytes"`
+	DeviceSize int64     `json:"device_size,omitempty" doc:"what it sees until the next attach"`
 	Mapped     int64     `json:"mapped" doc:"bytes that have a place on the capacity device"`
+	Unique     int64     `json:"unique" doc:"of these, bytes that nothing older shares"`
+	Freed      int64     `json:"freed" doc:"bytes that removing it frees; 0 with several children"`
 	InLog      int64     `json:"in_log" doc:"bytes whose newest content is in the log"`
 	Link       string    `json:"link" doc:"the path to use; it is there while attached"`
 	Device     string    `json:"device,omitempty" doc:"what the link points at; absent: detached"`
@@ -197,10 +216,11 @@ type SpaceStatus struct {
 
 // VolumeCounts says how many volumes there are.
 type VolumeCounts struct {
-	Total    int   `json:"total" doc:"all"`
-	Attached int   `json:"attached" doc:"of these, with a device"`
-	Size     int64 `json:"size" doc:"sum of what guests see, in bytes"`
-	Mapped   int64 `json:"mapped" doc:"sum of what has a place, in bytes"`
+	Total     int   `json:"total" doc:"all; snapshots do not count"`
+	Attached  int   `json:"attached" doc:"volumes and snapshots with a device"`
+	Snapshots int   `json:"snapshots" doc:"of all volumes"`
+	Size      int64 `json:"size" doc:"sum of what guests see, in bytes"`
+	Mapped    int64 `json:"mapped" doc:"sum of what has a place; what is shared counts each time"`
 }
 
 // WorkStatus counts the back end's work since the daemon started.
@@ -248,6 +268,6 @@ func SortVolumes(v []Volume) {
 		case a.Name > b.Name:
 			return 1
 		}
-		return 0
+		return cmp.Compare(a.ID, b.ID)
 	})
 }

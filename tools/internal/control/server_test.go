@@ -107,7 +107,7 @@ func TestList(t *testing.T) {
 			b.volumes[name] = Volume{Name: name, Size: int64(i)}
 		}
 		path := serve(t, b, nil)
-		l, err := NewClient(path, time.Minute).List(context.Background())
+		l, err := NewClient(path, time.Minute).List(context.Background(), ListRequest{})
 		if err != nil || len(l.Volumes) != n || l.Volumes == nil {
 			t.Fatalf("%d volumes: got %d, %v", n, len(l.Volumes), err)
 		}
@@ -129,7 +129,7 @@ func TestListBreaks(t *testing.T) {
 		}
 		b.listErr, b.listMax = placement.ErrReadOnly, at
 		path := serve(t, b, nil)
-		l, err := NewClient(path, time.Minute).List(context.Background())
+		l, err := NewClient(path, time.Minute).List(context.Background(), ListRequest{})
 		if err == nil {
 			t.Errorf("broken after %d: no error, %d volumes", at, len(l.Volumes))
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"unblend/placement"
@@ -18,15 +17,11 @@ var _ control.Backend = (*daemon)(nil)
 // Create makes a volume and, unless it is told not to, attaches it.
 func (d *daemon) Create(ctx context.Context, r control.CreateRequest) (control.Volume, error) {
 	if !r.NoAttach {
-		if _, err := d.driver(); err != nil {
-			return control.Volume{}, &control.Error{
-				Code:    control.ErrorOf(err).Code,
-				Message: fmt.Sprintf("volume %q: no device: %v", r.Name, err), Err: err,
-				Next: "unblend doctor, or: unblend create --no-attach " + r.Name,
-			}
+		if err := d.needDriver(r.Name, "unblend create --no-attach "+r.Name); err != nil {
+			return control.Volume{}, err
 		}
 	}
-	unlock, err := d.names.lock(ctx, r.Name)
+	unlock, err := d.lock(ctx, r.Name)
 	if err != nil {
 		return control.Volume{}, err
 	}
@@ -50,7 +45,20 @@ func (d *daemon) Create(ctx context.Context, r control.CreateRequest) (control.V
 	return d.volume(r.Name)
 }
 
-// attachNamed attaches a volume that has no device. The caller holds its name.
+// needDriver refuses to begin what would end without a device. or is the call that needs none.
+func (d *daemon) needDriver(name, or string) error {
+	_, err := d.driver()
+	if err == nil {
+		return nil
+	}
+	return &control.Error{
+		Code:    control.ErrorOf(err).Code,
+		Message: fmt.Sprintf("volume %q: no device: %v", name, err), Err: err,
+		Next: "unblend doctor, or: " + or,
+	}
+}
+
+// attachNamed attaches a volume or snapshot that has no device. The caller holds its name.
 func (d *daemon) attachNamed(ctx context.Context, name string, depth int, readOnly bool) error {
 	v, err := d.shard.Info(name)
 	if err != nil {
@@ -60,7 +68,7 @@ func (d *daemon) attachNamed(ctx context.Context, name string, depth int, readOn
 	if depth != 0 {
 		v.QueueDepth = depth
 	}
-	v.ReadOnly = readOnly || d.cfg.WithoutLog
+	v.ReadOnly = readOnly || v.Snapshot || d.cfg.WithoutLog
 	if v.QueueDepth != former.QueueDepth || v.ReadOnly != former.ReadOnly {
 		v.Attached = false // so that it is marked anew
 	}
@@ -82,9 +90,9 @@ func (d *daemon) undo(op placement.ControlOp, name string) error {
 	return err
 }
 
-// Attach makes the device of a volume.
+// Attach makes the device of a volume or snapshot.
 func (d *daemon) Attach(ctx context.Context, r control.AttachRequest) (control.Volume, error) {
-	unlock, err := d.names.lock(ctx, r.Name)
+	unlock, err := d.lock(ctx, r.Name)
 	if err != nil {
 		return control.Volume{}, err
 	}
@@ -99,7 +107,7 @@ func (d *daemon) Attach(ctx context.Context, r control.AttachRequest) (control.V
 
 // Detach takes the device away.
 func (d *daemon) Detach(ctx context.Context, r control.DetachRequest) (control.Volume, error) {
-	unlock, err := d.names.lock(ctx, r.Name)
+	unlock, err := d.lock(ctx, r.Name)
 	if err != nil {
 		return control.Volume{}, err
 	}
@@ -145,48 +153,29 @@ func (d *daemon) discard(v placement.VolumeInfo, force bool, verb string) error 
 	}
 	users, err := device.Users(ublk.BlockPath(info.ID))
 	if err == nil && len(users) > 0 && !force {
-		return &control.Error{
-			Code:    control.CodeInUse,
-			Message: fmt.Sprintf("volume %q is %s", v.Name, strings.Join(users, ", ")),
-			Next:    fmt.Sprintf("stop that, or: unblend %s --force %s", verb, v.Name),
-		}
+		return refuseUse(v.Name, users, verb)
 	}
 	if err := ctl.Stop(info.ID, stopTime); err != nil {
-		return fmt.Errorf("volume %q: %w", v.Name, err)
+		return fmt.Errorf("%s: %w", control.Object(v.Name), err)
 	}
 	if err := ctl.Delete(info.ID, deleteTime); err != nil && !errors.Is(err, ublk.ErrTimeout) {
-		return fmt.Errorf("volume %q: %w", v.Name, err)
+		return fmt.Errorf("%s: %w", control.Object(v.Name), err)
 	}
 	return nil
 }
 
-// Remove deletes a volume.
-func (d *daemon) Remove(ctx context.Context, r control.RemoveRequest) error {
-	st, err := d.shard.Status()
-	if err != nil {
-		return err
-	}
-	if st.ReadOnly != nil {
-		return fmt.Errorf("%w: %w", placement.ErrReadOnly, st.ReadOnly)
-	}
-	unlock, err := d.names.lock(ctx, r.Name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := d.detach(ctx, r.Name, r.Force, "rm"); err != nil {
-		return err
-	}
-	return d.shard.Control(ctx, &placement.Control{Op: placement.RemoveVolume, Name: r.Name})
-}
-
-// List calls yield for each volume, by name.
-func (d *daemon) List(ctx context.Context, yield func(control.Volume) error) error {
-	list, err := d.shard.Volumes()
+// List calls yield for each volume and what else is asked for, by name.
+func (d *daemon) List(ctx context.Context, r control.ListRequest,
+	yield func(control.Volume) error,
+) error {
+	list, err := d.shard.Volumes(r.All)
 	if err != nil {
 		return err
 	}
 	for _, v := range list {
+		if v.Snapshot && !r.Snapshots && !r.All {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type daemon struct {
 	notify  *notifier
 	started time.Time
 	warn    warnings
+	growth  growth
 	faults  chan error // of single devices, on their way to the log
 	end     chan struct{}
 	endOnce sync.Once
@@ -113,10 +114,12 @@ func (d *daemon) open() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("pool on %s: %w", paths(b), err), b.Close())
 	}
+	list := d.pool.Volumes(false)
+	d.growth.start(list)
 	st := d.pool.Status()
 	d.durability = st.Durability
 	d.log.Info("pool recovered", "devices", paths(b), "generation", st.Generation,
-		"volumes", len(d.pool.Volumes()), "took", time.Since(begin).Round(time.Millisecond))
+		"volumes and snapshots", len(list), "took", time.Since(begin).Round(time.Millisecond))
 	cfg := shard.Config{
 		Pool: d.pool, Files: files(b), Memory: d.requestMemory(), CPUs: d.cfg.CPUs,
 		Fault: d.fault, MaxBlocks: maxBlocks(b),
@@ -171,6 +174,7 @@ func (d *daemon) run(ctx context.Context, release func(), l *control.Listener) e
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
 	go d.logFaults()
+	go d.watchSpace(ctx)
 	d.ready(ctx)
 	var err error
 	select {

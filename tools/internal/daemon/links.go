@@ -62,23 +62,23 @@ func (c *linksClaim) release() {
 	_ = c.file.Close()
 }
 
-// linkPath returns the path under which guests find a volume.
+// linkPath returns the path under which guests find a volume or snapshot.
 func (d *daemon) linkPath(name string) string { return filepath.Join(d.cfg.LinkDir, name) }
 
-// link makes the volume's name point at a device. No volume's name begins with a dot.
+// link makes a name point at a device. No name begins with a dot.
 func (d *daemon) link(name string, id uint32) error {
 	tmp := filepath.Join(d.cfg.LinkDir, "."+name)
 	_ = os.Remove(tmp) // of a daemon that was killed here
 	if err := os.Symlink(ublk.BlockPath(id), tmp); err != nil {
-		return fmt.Errorf("volume %q: %w", name, err)
+		return fmt.Errorf("%s: %w", control.Object(name), err)
 	}
 	if err := os.Rename(tmp, d.linkPath(name)); err != nil {
-		return fmt.Errorf("volume %q: %w", name, err)
+		return fmt.Errorf("%s: %w", control.Object(name), err)
 	}
 	return nil
 }
 
-// unlink removes the volume's name.
+// unlink removes a name.
 func (d *daemon) unlink(name string) { _ = os.Remove(d.linkPath(name)) }
 
 // sweepLinks removes the links that lead to ublk devices and are nobody's.

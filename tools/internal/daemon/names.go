@@ -2,8 +2,36 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
+
+	"unblend/tools/internal/control"
 )
+
+// lock waits for its turn at volumes. A volume and its snapshots are one: names of snapshots stand for
+// their volume. The caller calls the returned function when it is done.
+func (d *daemon) lock(ctx context.Context, names ...string) (unlock func(), err error) {
+	volumes := make([]string, len(names))
+	for i, name := range names {
+		volumes[i] = control.VolumeOf(name)
+	}
+	slices.Sort(volumes) // everybody takes them in the same order
+	var held []func()
+	unlock = func() {
+		for _, f := range held {
+			f()
+		}
+	}
+	for _, v := range slices.Compact(volumes) {
+		f, err := d.names.lock(ctx, v)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		held = append(held, f)
+	}
+	return unlock, nil
+}
 
 // nameLocks makes changes of one volume wait for each other.
 type nameLocks struct {

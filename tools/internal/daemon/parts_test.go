@@ -249,6 +249,10 @@ func TestJudge(t *testing.T) {
 			state: control.PoolDegraded, code: "not-restored",
 		},
 		{
+			name: "nearly full", s: control.Status{Warnings: []control.Warning{{Code: codeSpace}}},
+			state: control.PoolDegraded, code: codeSpace,
+		},
+		{
 			name: "no driver", s: control.Status{Warnings: []control.Warning{{Code: "no-ublk"}}},
 			state: control.PoolOK, code: "no-ublk",
 		},

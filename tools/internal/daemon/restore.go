@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"unblend/placement"
+	"unblend/tools/internal/control"
 	"unblend/ublk"
 )
 
@@ -24,10 +25,10 @@ const (
 	settlePoll = 2 * time.Millisecond
 )
 
-// restore attaches every volume again that was attached when the last daemon ended. What fails is
-// reported and leaves the volume without a device; the others are served.
+// restore attaches every volume and snapshot again that was attached when the last daemon ended. What
+// fails is reported and has no device; the others are served.
 func (d *daemon) restore(ctx context.Context) {
-	list, err := d.shard.Volumes()
+	list, err := d.shard.Volumes(false)
 	if err != nil {
 		return // the loop has ended; whoever waits for it says why
 	}
@@ -101,7 +102,7 @@ func (d *daemon) restoreVolume(ctx context.Context, ctl *ublk.Control, v placeme
 	switch {
 	case errors.Is(err, ublk.ErrNoDevice): // the host has been restarted, or the end was orderly
 	case err != nil:
-		return fmt.Errorf("volume %q: device %d: %w", v.Name, id, err)
+		return fmt.Errorf("%s: device %d: %w", control.Object(v.Name), id, err)
 	case !ours(ctl, v, info):
 		d.log.Warn("device number is in other hands", "volume", v.Name, "device", id,
 			"state", info.State, "pid", info.PID)
@@ -110,7 +111,7 @@ func (d *daemon) restoreVolume(ctx context.Context, ctl *ublk.Control, v placeme
 		return d.takeOver(ctl, v, info)
 	default: // it was not started any more
 		if err := ctl.Delete(info.ID, commandTime); err != nil {
-			return fmt.Errorf("volume %q: delete device %d: %w", v.Name, id, err)
+			return fmt.Errorf("%s: delete device %d: %w", control.Object(v.Name), id, err)
 		}
 	}
 	_, err = d.attach(ctx, v, id)
@@ -141,7 +142,7 @@ func ours(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info) bool {
 		return true
 	}
 	p, err := ctl.Params(info.ID, commandTime)
-	return err == nil && p.Size == v.Size
+	return err == nil && p.Size <= v.Size // smaller: the volume has been resized since
 }
 
 // alive reports whether a process serves, as opposed to being on its way out.
@@ -166,12 +167,15 @@ func alive(pid int) bool {
 
 // takeOver continues a device whose server has died.
 func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info) error {
-	err := ctl.StartRecovery(info.ID, commandTime)
+	p, err := ctl.Params(info.ID, commandTime)
+	if err == nil {
+		err = ctl.StartRecovery(info.ID, commandTime)
+	}
 	var s *served
 	if err == nil {
 		var vol *placement.Volume
 		if vol, err = d.shard.Volume(v.Name); err == nil {
-			s, err = d.serve(v, vol, info)
+			s, err = d.serve(v, vol, info, p.Size)
 		}
 	}
 	if err == nil {
@@ -181,20 +185,26 @@ func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.I
 		err = d.enter(s)
 	}
 	if err != nil {
-		return fmt.Errorf("volume %q: recover device %d: %w", v.Name, info.ID, err)
+		return fmt.Errorf("%s: recover device %d: %w", control.Object(v.Name), info.ID, err)
+	}
+	if err := d.grow(ctl, s, v.Size); err != nil {
+		d.log.Warn("device keeps its former size", "volume", v.Name, "err", err)
 	}
 	return nil
 }
 
-// warnWithoutLog names the volumes that may have been written since the checkpoint.
+// warnWithoutLog names the volumes that may have been written since the checkpoint. Snapshots are what
+// they were.
 func (d *daemon) warnWithoutLog(attached []placement.VolumeInfo) {
 	st, err := d.shard.Status()
 	if err != nil {
 		return
 	}
-	names := make([]string, len(attached))
-	for i, v := range attached {
-		names[i] = v.Name
+	var names []string
+	for _, v := range attached {
+		if !v.Snapshot {
+			names = append(names, v.Name)
+		}
 	}
 	at := time.Unix(st.Checkpoint, 0).UTC().Format(time.RFC3339)
 	what := "no volume was attached then"

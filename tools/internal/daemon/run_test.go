@@ -134,7 +134,7 @@ func TestServeWithoutDriver(t *testing.T) {
 	}
 
 	c, _ = start(t, cfg)
-	list, err := c.List(ctx)
+	list, err := c.List(ctx, control.ListRequest{})
 	if err != nil || len(list.Volumes) != 1 || list.Volumes[0].Name != "a" {
 		t.Errorf("after a restart: %+v, %v", list, err)
 	}

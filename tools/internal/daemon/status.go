@@ -27,8 +27,10 @@ func (d *daemon) volume(name string) (control.Volume, error) {
 // describe turns what the pool says of a volume into what the socket does.
 func (d *daemon) describe(v placement.VolumeInfo) control.Volume {
 	c := control.Volume{
-		Name: v.Name, ID: v.ID, State: control.VolumeDetached, Size: v.Size, Mapped: v.Mapped,
-		InLog: v.Dirty, Link: d.linkPath(v.Name), QueueDepth: v.QueueDepth, ReadOnly: v.ReadOnly,
+		Name: v.Name, ID: v.ID, State: control.VolumeDetached, Snapshot: v.Snapshot,
+		Parent: v.Parent, Origin: v.Origin, Children: v.Children,
+		Size: v.Size, Mapped: v.Mapped, Unique: v.Unique, Freed: v.Freed, InLog: v.Dirty,
+		Link: d.linkPath(v.Name), QueueDepth: v.QueueDepth, ReadOnly: v.ReadOnly || v.Snapshot,
 		Created: control.UTC(v.Created), InFlight: v.Open,
 		IO: control.VolumeIO{
 			Reads: v.Stats.Reads, ReadBytes: v.Stats.ReadBytes,
@@ -38,9 +40,18 @@ func (d *daemon) describe(v placement.VolumeInfo) control.Volume {
 			StallNanos: v.Stats.StallNanos,
 		},
 	}
-	if s := d.servedVolume(v.Name); s != nil {
+	if v.Hidden {
+		c.State, c.Hidden, c.Link = control.VolumeRemoved, true, ""
+		return c
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.served[v.Name]; s != nil {
 		c.State, c.Device = control.VolumeAttached, ublk.BlockPath(s.id())
 		c.QueueDepth, c.ReadOnly = s.dev.Info.Depth, s.readOnly
+		if s.size != v.Size {
+			c.DeviceSize = s.size
+		}
 	}
 	return c
 }
@@ -55,7 +66,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
-	list, err := d.shard.Volumes()
+	list, err := d.shard.Volumes(false)
 	if err != nil {
 		return control.Status{}, err
 	}
@@ -69,6 +80,9 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		s.Regions = append(s.Regions, control.Region{
 			Role: role(r.Dev, st.OneDevice), Class: r.Class, Start: r.Start, End: r.End,
 		})
+	}
+	if level, used := spaceLevel(st); level > 0 && !st.NoLog {
+		s.Warnings = append(s.Warnings, d.growth.warning(used, st, list))
 	}
 	judge(&s, st)
 	return s, nil
@@ -105,8 +119,11 @@ func judge(s *control.Status, st placement.Status) {
 			"unblend check")
 	}
 	for _, w := range s.Warnings {
-		if s.State == control.PoolOK && (w.Code == "device" || w.Code == "not-restored") {
-			s.State = control.PoolDegraded
+		switch w.Code {
+		case "device", "not-restored", codeSpace:
+			if s.State == control.PoolOK {
+				s.State = control.PoolDegraded
+			}
 		}
 	}
 }
@@ -209,8 +226,13 @@ func spaceStatus(st placement.Status) control.SpaceStatus {
 }
 
 func (d *daemon) counts(list []placement.VolumeInfo) control.VolumeCounts {
-	c := control.VolumeCounts{Total: len(list), Attached: len(d.servedVolumes())}
+	c := control.VolumeCounts{Attached: len(d.servedVolumes())}
 	for _, v := range list {
+		if v.Snapshot {
+			c.Snapshots++
+			continue
+		}
+		c.Total++
 		c.Size += v.Size
 		c.Mapped += v.Mapped
 	}

@@ -35,12 +35,13 @@ const (
 	maxNumbers   = 64 // tries to find a free device number
 )
 
-// served is an attached volume: a ublk device and its queue on the shard.
+// served is an attached volume or snapshot: a ublk device and its queue on the shard.
 type served struct {
 	name     string
 	dev      *ublk.Device
 	loop     *shard.Device
 	readOnly bool
+	size     int64 // that the device shows, in bytes; guarded by daemon.mu
 }
 
 func (s *served) id() uint32 { return s.dev.Info.ID }
@@ -112,7 +113,7 @@ func (d *daemon) params(v placement.VolumeInfo) ublk.Params {
 func (d *daemon) attach(ctx context.Context, v placement.VolumeInfo, want int) (*served, error) {
 	ctl, err := d.driver()
 	if err != nil {
-		return nil, fmt.Errorf("volume %q: %w", v.Name, err)
+		return nil, fmt.Errorf("%s: %w", control.Object(v.Name), err)
 	}
 	for range maxNumbers {
 		id := d.takeNumber(v.Name, want)
@@ -141,11 +142,11 @@ func (d *daemon) attachAs(ctx context.Context, ctl *ublk.Control, v placement.Vo
 		ID: id, Depth: v.QueueDepth, MaxIO: placement.MaxIO, Want: ublk.NoAutoPartScan,
 	}, commandTime)
 	if err != nil {
-		return nil, fmt.Errorf("volume %q: add device %d: %w", v.Name, id, err)
+		return nil, fmt.Errorf("%s: add device %d: %w", control.Object(v.Name), id, err)
 	}
 	s, err := d.bringUp(ctl, v, vol, info)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("volume %q: device %d: %w", v.Name, id, err),
+		return nil, errors.Join(fmt.Errorf("%s: device %d: %w", control.Object(v.Name), id, err),
 			ctl.Delete(info.ID, commandTime))
 	}
 	return s, nil
@@ -172,7 +173,7 @@ func (d *daemon) bringUp(ctl *ublk.Control, v placement.VolumeInfo, vol *placeme
 	if err := ctl.SetParams(info, d.params(v), commandTime); err != nil {
 		return nil, err
 	}
-	s, err := d.serve(v, vol, info)
+	s, err := d.serve(v, vol, info, v.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +190,8 @@ func (d *daemon) bringUp(ctl *ublk.Control, v placement.VolumeInfo, vol *placeme
 	return s, nil
 }
 
-// serve opens a device and puts its queue on the shard.
-func (d *daemon) serve(v placement.VolumeInfo, vol *placement.Volume, info ublk.Info) (
+// serve opens a device, which shows a size in bytes, and puts its queue on the shard.
+func (d *daemon) serve(v placement.VolumeInfo, vol *placement.Volume, info ublk.Info, size int64) (
 	*served, error,
 ) {
 	dev, err := ublk.OpenDevice(info, commandTime)
@@ -201,7 +202,7 @@ func (d *daemon) serve(v placement.VolumeInfo, vol *placement.Volume, info ublk.
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
-	return &served{name: v.Name, dev: dev, loop: loop, readOnly: v.ReadOnly}, nil
+	return &served{name: v.Name, dev: dev, loop: loop, readOnly: v.ReadOnly, size: size}, nil
 }
 
 // enter makes the volume's name point at its device, which is live.
@@ -231,10 +232,20 @@ func (d *daemon) inUse(s *served, verb string) error {
 	if err != nil || len(users) == 0 {
 		return err
 	}
+	return refuseUse(s.name, users, verb)
+}
+
+// refuseUse is the refusal of a verb because of who uses a device. rollback cannot be forced: whoever
+// has the disk open would go on with what it knows of the former content.
+func refuseUse(name string, users []string, verb string) error {
+	next := "stop that first"
+	if verb != verbRollback {
+		next = fmt.Sprintf("stop that, or: unblend %s --force %s", verb, name)
+	}
 	return &control.Error{
 		Code:    control.CodeInUse,
-		Message: fmt.Sprintf("volume %q is %s", s.name, strings.Join(users, ", ")),
-		Next:    fmt.Sprintf("stop that, or: unblend %s --force %s", verb, s.name),
+		Message: fmt.Sprintf("%s is %s", control.Object(name), strings.Join(users, ", ")),
+		Next:    next,
 	}
 }
 
@@ -255,13 +266,13 @@ func (d *daemon) takeDown(s *served, force bool, verb string) error {
 		if errors.Is(err, ublk.ErrBusy) {
 			err = errors.Join(d.inUse(s, verb), err)
 		}
-		return errors.Join(fmt.Errorf("volume %q: %w", s.name, err), d.link(s.name, s.id()))
+		return errors.Join(fmt.Errorf("%s: %w", control.Object(s.name), err), d.link(s.name, s.id()))
 	}
 	d.mu.Lock()
 	delete(d.served, s.name)
 	d.mu.Unlock()
 	if err := d.drop(s); err != nil {
-		return fmt.Errorf("volume %q: %w", s.name, err)
+		return fmt.Errorf("%s: %w", control.Object(s.name), err)
 	}
 	err = ctl.Delete(s.id(), deleteTime)
 	if errors.Is(err, ublk.ErrTimeout) {
@@ -269,7 +280,7 @@ func (d *daemon) takeDown(s *served, force bool, verb string) error {
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("volume %q: %w", s.name, err)
+		return fmt.Errorf("%s: %w", control.Object(s.name), err)
 	}
 	d.giveNumber(int(s.id()))
 	return nil

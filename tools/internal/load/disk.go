@@ -32,12 +32,18 @@ type Disk struct {
 	writes []uint32   // by sector: the number of the last write to it
 	last   uint32     // number of the last write begun
 	busy   []Range    // being written
+	forks  uint32
 }
+
+// forkStep is how many writes a disk can do until the numbers of a fork begin.
+const forkStep = 1 << 24
 
 // Open opens the block device or file at path, which holds zeros, for direct I/O. id goes into the
 // stamps.
-func Open(path string, id uint32) (*Disk, error) {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+func Open(path string, id uint32) (*Disk, error) { return open(path, id, unix.O_RDWR) }
+
+func open(path string, id uint32, mode int) (*Disk, error) {
+	fd, err := unix.Open(path, mode|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -47,6 +53,37 @@ func Open(path string, id uint32) (*Disk, error) {
 		return nil, fmt.Errorf("size of %s: %w", path, err)
 	}
 	return &Disk{id: id, fd: fd, size: size, writes: make([]uint32, size/SectorSize)}, nil
+}
+
+// Fork returns the disk at another path, such as a snapshot or a clone of this one, which must hold
+// what this one does now. Nothing may be under way. What is written to one of them later is told
+// from what is written to the others by its numbers.
+func (d *Disk) Fork(path string, readOnly bool) (*Disk, error) {
+	mode := unix.O_RDWR
+	if readOnly {
+		mode = unix.O_RDONLY
+	}
+	n, err := open(path, d.id, mode)
+	if err != nil {
+		return nil, err
+	}
+	if n.size != d.size {
+		return nil, errors.Join(fmt.Errorf("%s: %d bytes, want %d", path, n.size, d.size), n.Close())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forks++
+	copy(n.writes, d.writes)
+	n.last = (d.last/forkStep + d.forks) * forkStep
+	return n, nil
+}
+
+// Numbers returns the number of the last write that ended to each sector, and that of the last write
+// that was begun to any.
+func (d *Disk) Numbers() (bySector []uint32, last uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.writes), d.last
 }
 
 // Size returns the size in bytes.

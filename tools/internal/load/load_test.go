@@ -189,3 +189,93 @@ func TestPause(t *testing.T) {
 		t.Errorf("pause %v after a reset", s.Pause)
 	}
 }
+
+// copyOf copies the file of a disk.
+func copyOf(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// TestFork: a copy of a disk holds what the disk did, and what is written to one of them is not
+// accepted in the other, even at the same place.
+func TestFork(t *testing.T) {
+	d, path := newDisk(t)
+	ctx := context.Background()
+	write := func(d *Disk) {
+		t.Helper()
+		if err := NewWriter(d, 1, Sequential(testSize, 64<<10), 1).Run(ctx, 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(d)
+	frozen := copyOf(t, path)
+	s, err := d.Fork(frozen, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.Fork(copyOf(t, path), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(c)
+	write(d)
+	for name, x := range map[string]*Disk{"disk": d, "snapshot": s, "clone": c} {
+		if _, err := x.Verify(ctx); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := errors.Join(s.Close(), c.Reopen(path)); err != nil {
+		t.Fatal(err)
+	}
+	var wrong *MismatchError
+	if _, err := c.Verify(ctx); !errors.As(err, &wrong) || wrong.Sectors != 20*128 {
+		t.Errorf("the disk in place of its clone: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Fork(filepath.Join(t.TempDir(), "none"), true); err == nil {
+		t.Error("a fork of nothing")
+	}
+}
+
+// TestVerifyMoment: a snapshot may hold what was under way, must hold what had ended before, and may
+// not hold what came later.
+func TestVerifyMoment(t *testing.T) {
+	d, path := newDisk(t)
+	ctx := context.Background()
+	w := NewWriter(d, 1, Sequential(testSize, 64<<10), 1)
+	run := func() {
+		t.Helper()
+		if err := w.Run(ctx, 30); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, none := d.Numbers()
+	older := copyOf(t, path)
+	run()
+	before, lower := d.Numbers()
+	run() // wraps
+	snapshot := copyOf(t, path)
+	_, last := d.Numbers()
+	if none != 0 || lower != 30 || last != 60 {
+		t.Errorf("numbers %d, %d, %d", none, lower, last)
+	}
+	if err := d.VerifyMoment(ctx, snapshot, before, last); err != nil {
+		t.Errorf("a good snapshot: %v", err)
+	}
+	if err := d.VerifyMoment(ctx, older, before, last); err == nil {
+		t.Error("a snapshot without what had ended is accepted")
+	}
+	if err := d.VerifyMoment(ctx, snapshot, before, lower); err == nil {
+		t.Error("a snapshot with what came later is accepted")
+	}
+}

@@ -35,22 +35,41 @@ func (s *Shard) Volume(name string) (*placement.Volume, error) {
 	return v, err
 }
 
-// Volumes returns all volumes, by name.
-func (s *Shard) Volumes() ([]placement.VolumeInfo, error) {
+// Volumes returns all volumes and snapshots, by name; with all set also what is hidden.
+func (s *Shard) Volumes(all bool) ([]placement.VolumeInfo, error) {
 	var list []placement.VolumeInfo
-	err := s.Do(func() { list = s.pool.Volumes() })
+	err := s.Do(func() { list = s.pool.Volumes(all) })
 	return list, err
 }
 
-// Info returns what Volumes says of one volume. The error is placement.ErrNoVolume if there is none.
+// Info returns what Volumes says of one volume or snapshot. The error is placement.ErrNoVolume if
+// there is none.
 func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
-	var v placement.VolumeInfo
-	var ok bool
-	err := s.Do(func() { v, ok = s.pool.Info(name) })
-	if err == nil && !ok {
-		err = fmt.Errorf("volume %q: %w", name, placement.ErrNoVolume)
+	list, err := s.Infos([]string{name})
+	if err != nil {
+		return placement.VolumeInfo{}, err
 	}
-	return v, err
+	return list[0], nil
+}
+
+// Infos returns what Volumes says of some volumes and snapshots, in the order of the names. The error
+// is placement.ErrNoVolume if one is missing.
+func (s *Shard) Infos(names []string) ([]placement.VolumeInfo, error) {
+	list := make([]placement.VolumeInfo, len(names))
+	missing := -1
+	err := s.Do(func() {
+		for i, name := range names {
+			var ok bool
+			if list[i], ok = s.pool.Info(name); !ok {
+				missing = i
+				return
+			}
+		}
+	})
+	if err == nil && missing >= 0 {
+		err = fmt.Errorf("volume %q: %w", names[missing], placement.ErrNoVolume)
+	}
+	return list, err
 }
 
 // Status returns the pool's state.

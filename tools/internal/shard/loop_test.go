@@ -91,7 +91,7 @@ func TestControlOnAFile(t *testing.T) {
 	stop()
 
 	s, stop = start(t, path)
-	if list, err := s.Volumes(); err != nil || len(list) != 3 {
+	if list, err := s.Volumes(false); err != nil || len(list) != 3 {
 		t.Errorf("%d volumes after a restart from the log: %v", len(list), err)
 	}
 	if v, err := s.Volume("b"); err != nil || v == nil {
@@ -104,7 +104,7 @@ func TestControlOnAFile(t *testing.T) {
 
 	s, stop = start(t, path)
 	defer stop()
-	if list, err := s.Volumes(); err != nil || len(list) != 3 {
+	if list, err := s.Volumes(false); err != nil || len(list) != 3 {
 		t.Errorf("%d volumes after a restart from a checkpoint: %v", len(list), err)
 	}
 	if st, err := s.Status(); err != nil || st.ReadOnly != nil {

@@ -209,11 +209,11 @@ func (g *guest) nothingIsLeft() {
 	}
 }
 
-// volumes returns the volumes by name.
+// volumes returns the volumes and snapshots by name.
 func (g *guest) volumes() map[string]control.Volume {
 	g.Helper()
 	var l control.List
-	if err := json.Unmarshal([]byte(g.do("list", "--json")), &l); err != nil {
+	if err := json.Unmarshal([]byte(g.do("list", "--snapshots", "--json")), &l); err != nil {
 		g.Fatal(err)
 	}
 	m := map[string]control.Volume{}
