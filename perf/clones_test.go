@@ -1,0 +1,184 @@
+package perf
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"unblend/log"
+	"unblend/log/simdisk"
+	"unblend/placement"
+)
+
+// flashPool is a pool on simulated flash.
+func flashPool(t *testing.T, logSize int64, opt placement.Options) *Sim {
+	t.Helper()
+	s, err := NewSim(SimConfig{
+		Fast: simdisk.P3700(), Capacity: simdisk.P3700(),
+		FastSize: 4 << 30, CapacitySize: 64 << 30, LogSize: logSize, Options: opt,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// snapshot takes a snapshot of the volumes that are named.
+func (s *Sim) snapshot(to string, names ...string) error {
+	return s.Control(&placement.Control{Op: placement.SnapshotVolume, Names: names, To: to})
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestClones makes 1,000, 10,000 and 50,000 clones of a golden image, each number with one call, and
+// cuts the power right after: all must be there.
+func TestClones(t *testing.T) {
+	for _, n := range []int{1000, 10_000, 50_000} {
+		s := flashPool(t, 512<<20, placement.Options{})
+		vols, err := s.Create(1, 20<<30)
+		must(t, err)
+		must(t, s.Load(vols, placement.Write, 32, 10_000))
+		must(t, s.snapshot("golden", "v0"))
+		must(t, s.Control(&placement.Control{Op: placement.Drain}))
+		before, bytes := heap(), s.Fast.Stats().WrittenBytes
+		begin, virtual := time.Now(), s.World.Now()
+		must(t, s.Control(&placement.Control{
+			Op: placement.CloneVolume, Name: "v0@golden", To: "desk-", Width: 5, Count: uint32(n),
+		}))
+		took, waited := time.Since(begin), s.World.Now()-virtual
+		logged := s.Fast.Stats().WrittenBytes - bytes
+		grown := heap() - before
+		s.World.Crash(nil)
+		s.World.Restart()
+		begin = time.Now()
+		must(t, s.Open())
+		replayed := time.Since(begin)
+		if got := len(s.Pool.Volumes(false)); got != n+2 {
+			t.Errorf("%d volumes after a power cut right after the call, want %d", got, n+2)
+		}
+		must(t, s.Control(&placement.Control{Op: placement.Checkpoint}))
+		begin = time.Now()
+		must(t, s.Open())
+		t.Logf("%d clones: %v of this machine's time, %.2f ms of the disk's; %d bytes of log, %.2f each; "+
+			"%d bytes of memory each; restart %v from the log, %v from a checkpoint",
+			n, took.Round(100*time.Microsecond), float64(waited)/1e6, logged, float64(logged)/float64(n),
+			grown/int64(n), replayed.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+// cost is what a guest's request takes from the devices, on average.
+type cost struct {
+	ops, bytes float64 // of both devices, per request
+	probes     float64 // of the dirty index, per read
+	micros     float64 // of virtual time
+}
+
+func (c cost) String() string {
+	return fmt.Sprintf("%.3f operations, %.0f bytes, %.2f index probes, %.1f us", c.ops, c.bytes, c.probes,
+		c.micros)
+}
+
+// measure does a number of requests at random places and says what each took.
+func (s *Sim) measure(t *testing.T, v *placement.Volume, kind placement.Kind, n int) cost {
+	t.Helper()
+	count := func() (ops, bytes uint64) {
+		for _, d := range [...]*simdisk.Disk{s.Fast, s.Cap} {
+			st := d.Stats()
+			ops += st.Reads + st.Writes + st.Flushes
+			bytes += st.ReadBytes + st.WrittenBytes
+		}
+		return ops, bytes
+	}
+	ops, bytes := count()
+	probes, at := s.Pool.Status().Stats.IndexProbes, s.World.Now()
+	must(t, s.Load([]*placement.Volume{v}, kind, 32, n))
+	o, b := count()
+	f := float64(n)
+	return cost{
+		float64(o-ops) / f, float64(b-bytes) / f,
+		float64(s.Pool.Status().Stats.IndexProbes-probes) / f, float64(s.World.Now()-at) / f / 1000,
+	}
+}
+
+// TestSnapshotsCostNothing compares what writes and reads take before and after snapshots, at depth
+// 500, and on a clone. Each measurement writes three times the log, so that destage is in it.
+func TestSnapshotsCostNothing(t *testing.T) {
+	const logSize, size = 128 << 20, 96 << 20
+	const writes, reads = 3 * logSize / log.BlockSize, 20_000
+	s := flashPool(t, logSize, placement.Options{})
+	vols, err := s.Create(1, size)
+	must(t, err)
+	v := vols[0]
+	s.measure(t, v, placement.Write, writes)
+	base := s.measure(t, v, placement.Write, writes)
+	baseRead := s.measure(t, v, placement.Read, reads)
+	t.Logf("before:        write %v; read %v", base, baseRead)
+	show := func(what string, v *placement.Volume) {
+		w := s.measure(t, v, placement.Write, writes)
+		r := s.measure(t, v, placement.Read, reads)
+		t.Logf("%-14s write %v; read %v; rate %.2f and %.2f", what+":", w, r, base.micros/w.micros,
+			baseRead.micros/r.micros)
+		if w.ops > 1.25*base.ops || r.ops > 1.25*baseRead.ops || r.probes > 3 {
+			t.Errorf("%s: more than before", what)
+		}
+	}
+	must(t, s.snapshot("s0", "v0"))
+	show("one snapshot", v)
+	for depth := 1; depth < 500; depth++ {
+		must(t, s.snapshot(fmt.Sprint("s", depth), "v0"))
+		s.measure(t, v, placement.Write, 40)
+		if depth == 100 {
+			show("depth 100", v)
+		}
+	}
+	show("depth 500", v)
+	c := &placement.Control{Op: placement.CloneVolume, Name: "v0@s250", To: "clone"}
+	must(t, s.Control(c))
+	show("on a clone", c.Vol)
+}
+
+// TestDepthInTheLog takes 500 snapshots with writes between them and destages nothing: a read asks
+// the index as often as without snapshots.
+func TestDepthInTheLog(t *testing.T) {
+	s := flashPool(t, 512<<20, placement.Options{Low: 990, High: 995, Idle: 1 << 60, CheckpointEvery: 1 << 60})
+	vols, err := s.Create(1, 64<<20)
+	must(t, err)
+	v := vols[0]
+	must(t, s.Load(vols, placement.Write, 32, 16_000))
+	base := s.measure(t, v, placement.Read, 20_000)
+	for i := range 500 {
+		must(t, s.snapshot(fmt.Sprint("s", i), "v0"))
+		must(t, s.Load(vols, placement.Write, 1, 20))
+	}
+	deep := s.measure(t, v, placement.Read, 20_000)
+	if st := s.Pool.Status().Stats; st.DestagedBlocks > 0 {
+		t.Fatalf("%d blocks were destaged", st.DestagedBlocks)
+	}
+	c := &placement.Control{Op: placement.CloneVolume, Name: "v0@s250", To: "clone"}
+	must(t, s.Control(c))
+	must(t, s.Load([]*placement.Volume{c.Vol}, placement.Write, 1, 100))
+	clone := s.measure(t, c.Vol, placement.Read, 20_000)
+	t.Logf("read: %v; at depth 500: %v; on a clone of the middle: %v", base, deep, clone)
+	if deep.probes > 1.01*base.probes || clone.probes > 3 {
+		t.Errorf("index probes: %.2f, %.2f, %.2f", base.probes, deep.probes, clone.probes)
+	}
+	begin := time.Now()
+	virtual := s.World.Now()
+	must(t, s.Control(&placement.Control{Op: placement.Drain}))
+	t.Logf("all of it destaged in %.2f s of virtual time, %v of this machine's, %d checkpoints",
+		float64(s.World.Now()-virtual)/1e9, time.Since(begin).Round(time.Millisecond),
+		s.Pool.Status().Stats.Checkpoints)
+}
