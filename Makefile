@@ -65,7 +65,7 @@ test-runner:
 # An emulated machine dies now and then, for reasons of its own: what fails is tried once more.
 test-kernel: build
 	@run() { UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$(KERNEL) \
-		go test ./tools/internal/vmtest -count=1 -timeout 18m -v >bin/kernel-$(KERNEL).log 2>&1; }; \
+		go test ./tools/internal/vmtest -count=1 -timeout 24m -v >bin/kernel-$(KERNEL).log 2>&1; }; \
 	run || { grep -- '--- FAIL' bin/kernel-$(KERNEL).log; echo "once more:"; run; } || \
 		{ cat bin/kernel-$(KERNEL).log; exit 1; }; grep -- '^--- ' bin/kernel-$(KERNEL).log
 

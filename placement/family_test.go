@@ -327,3 +327,57 @@ func (l *lives) end() {
 		l.fail("%d nodes, %d of %d blocks free", st.Nodes, st.BlocksFree, st.BlocksTotal)
 	}
 }
+
+// A removed snapshot that several clones need keeps what the log has of it, over a restart too.
+func TestFamilyRemovedNodeIsReplayed(t *testing.T) {
+	l := newLives(t, 1)
+	v := l.pick(false)
+	for range 20 {
+		l.change()
+	}
+	l.ask(&Control{Op: SnapshotVolume, Names: []string{v}, To: "s"})
+	for _, c := range []string{"a", "b"} {
+		l.ask(&Control{Op: CloneVolume, Name: v + "@s", To: c})
+		l.model[c] = slices.Clone(l.model[v])
+	}
+	l.ask(&Control{Op: RemoveVolume, Name: v + "@s"})
+	l.ask(&Control{Op: Checkpoint})
+	if l.p.index.len() == 0 {
+		t.Fatal("nothing is left in the log")
+	}
+	l.die()
+}
+
+// While a removed snapshot is merged into the volume, the volume overwrites what the walker has
+// passed and what it has not: each block is freed once.
+func TestFamilyWalkBesideWrites(t *testing.T) {
+	r := newRig(t, 96<<20)
+	const leaves = 60
+	v := r.create("a", leaves<<20)
+	for leaf := range int64(leaves) {
+		r.fill(v, leaf*leafBlocks, 2, 1)
+	}
+	r.must(&Control{Op: SnapshotVolume, Names: []string{"a"}, To: "s"})
+	r.fill(v, 30*leafBlocks, 1, 2)
+	r.must(&Control{Op: Drain})
+	h := v.node.parent
+	r.must(&Control{Op: RemoveVolume, Name: "a@s"})
+	r.next(func() bool { return h.rec.Cursor > 8*leafBlocks })
+	if h.rec.Cursor > 50*leafBlocks {
+		t.Fatalf("the walk has come to block %d already", h.rec.Cursor)
+	}
+	h.fresh++ // the walk stands still
+	for _, leaf := range []int64{0, 3, 7, 52, 58} {
+		r.fill(v, leaf*leafBlocks, 1, 3)
+	}
+	r.must(&Control{Op: Drain})
+	h.fresh--
+	for range 3 {
+		r.next(func() bool { return !r.p.back.walking() })
+		r.must(&Control{Op: Checkpoint})
+	}
+	r.check()
+	r.expect(v, 3*leafBlocks, 3, 0)
+	r.expect(v, 30*leafBlocks, 2, 0)
+	r.expect(v, 58*leafBlocks+1, 1, 0)
+}

@@ -77,6 +77,9 @@ func (b *backend) placeOne(m *moving) error {
 	p.cache.frames[f].pins++
 	defer func() { p.cache.frames[f].pins-- }()
 	e := Entry{Flags: FlagLost, Epoch: n.birth, CRC: m.crc}
+	if planted("epoch-of-the-destage") {
+		e.Epoch = p.epoch
+	}
 	if m.flags&dirtyLost == 0 {
 		e.Flags = FlagMapped
 		if e.Addr, err = b.placeFor(n, f, m.block, old, owned); err != nil {

@@ -23,7 +23,8 @@ func (p *Pool) enter(id, loc uint32, entries, extents int) *node {
 			p.opt.IndexEntries, p.opt.Extents, ErrConfig)
 	}
 	n := p.nodes[id]
-	if n == nil || n.gone() || p.replayErr != nil || p.replaying && n.settled {
+	if n == nil || n.gone() || p.replayErr != nil || p.replaying && n.settled ||
+		p.replaying && n.hidden() && planted("removed-node-not-replayed") {
 		return nil
 	}
 	return n

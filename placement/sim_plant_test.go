@@ -3,6 +3,9 @@
 package placement
 
 import (
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"unblend/log"
@@ -22,6 +25,7 @@ var simPlanted = []struct {
 	{"reuse-before-checkpoint", 20},
 	{"one-root-copy", 20},
 	{"merge-lets-write-pass", 20},
+	{"epoch-of-the-destage", 20},
 }
 
 // TestPlanted shows that each planted bug is caught, and within how many seeds.
@@ -37,6 +41,40 @@ func TestPlanted(t *testing.T) {
 				}
 			}
 			t.Errorf("not caught by %d seeds", bug.within)
+		})
+	}
+}
+
+// treePlanted are bugs in what snapshots, clones and removals do.
+var treePlanted = []string{
+	"epoch-of-the-destage", "floor-moves-before-the-walk", "floor-moves-after-the-walk",
+	"neighbours-walked-at-once", "removed-node-not-replayed",
+}
+
+// plantEnv names the bug that a test binary of its own is to have.
+const plantEnv = "UNBLEND_PLANT"
+
+func init() { Plant = os.Getenv(plantEnv) }
+
+// TestPlantedTrees shows that TestFamily notices each of them.
+func TestPlantedTrees(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bug := range treePlanted {
+		t.Run(bug, func(t *testing.T) {
+			cmd := exec.Command(self, "-test.run=^TestFamily", "-test.short", "-test.failfast")
+			cmd.Env = append(os.Environ(), plantEnv+"="+bug)
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatalf("not caught: %s", out)
+			}
+			for line := range strings.Lines(string(out)) {
+				if strings.Contains(line, "--- FAIL: TestFamily/") || strings.Contains(line, "panic:") {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
 		})
 	}
 }

@@ -45,7 +45,8 @@ func (t *tree) floorAt(end uint64) uint32 {
 	if t.node == nil {
 		return 0
 	}
-	if h := t.node.parent; h != nil && end <= h.rec.Cursor && h.hidden() {
+	if h := t.node.parent; h != nil && h.hidden() && !planted("floor-moves-after-the-walk") &&
+		(end <= h.rec.Cursor || h.queued && planted("floor-moves-before-the-walk")) {
 		return h.floor
 	}
 	return t.floor

@@ -26,6 +26,10 @@ func (b *backend) beginWalk() bool {
 		if i == walkLeaves {
 			break
 		}
+		if planted("neighbours-walked-at-once") && len(p.walks) > 1 {
+			i = int(p.root.Generation) % min(len(p.walks), walkLeaves)
+			n = p.walks[i]
+		}
 		if !p.mayWalk(n) {
 			if n.rec.Cursor > 0 {
 				return false
