@@ -103,10 +103,10 @@ sim:
 bench:
 	go test ./perf/... -run '^$$' -bench . -benchmem -timeout 2h
 
-## crash: power cuts under a virtual machine, CUTS=20 on each kernel
+## crash: power cuts under a virtual machine, CUTS=20 more on each kernel
 crash: build
 	.ci/deps test
-	@for k in $(KERNELS); do \
+	@for k in $(KERNELS); do UNBLEND_RECORD=$(CURDIR)/docs/campaigns.jsonl \
 		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
 		go test ./tools/internal/vmtest -run '^TestPowerCut' -count=1 -v -timeout 4h || exit 1; \
 	done

@@ -14,4 +14,5 @@
 //	UNBLEND_KILLS=30       how often the daemon is killed in one run
 //	UNBLEND_CUTS=20        power cuts
 //	UNBLEND_MACHINE_CUTS=5 power cuts of a whole machine; default a seventh of the others
+//	UNBLEND_RECORD=FILE    append the figures of campaigns to this file
 package vmtest

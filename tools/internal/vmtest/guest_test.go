@@ -116,6 +116,11 @@ func run(t *testing.T, cfg vm.Config) {
 	if res.Status != 0 {
 		t.Errorf("the test failed in the machine, status %d", res.Status)
 	}
+	if o, ok := cfg.Output.(*guestOutput); ok {
+		if err := o.record(res.Kernel, res.Status != 0); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // guestOutput shows what the machine prints in the test's log, line by line.
@@ -123,6 +128,8 @@ type guestOutput struct {
 	t    *testing.T
 	mu   sync.Mutex
 	part []byte // of a line
+
+	figures []figures // that the test in the machine has printed
 }
 
 // noise is what the inner test run says about itself.
@@ -138,6 +145,7 @@ func (o *guestOutput) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		if line := string(o.part[:i]); !noise.MatchString(line) {
+			o.notice(line)
 			o.t.Log(line)
 		}
 		o.part = o.part[i+1:]

@@ -96,6 +96,9 @@ func (g *guest) kill(p pool, n int) {
 		g.Logf("longest pause %v, at most %v expected on a quiet machine", pause, longestPause)
 	}
 	g.Logf("%d kills, longest pause %v", n, pause.Round(time.Millisecond))
+	g.figures("kills of the daemon", figures{
+		"kills": n, "fio_errors": res.errors(), "longest_pause_s": pause.Seconds(),
+	})
 	g.wellServed()
 	g.stop(d)
 	g.nothingIsLeft()

@@ -427,6 +427,11 @@ func (c *cutter) report(cuts int) {
 		"sectors verified: %d, wrong: %d; sectors not durable at a cut: %d, in %d cuts, "+
 		"dropped: %d; %d checks of what a cut left", cuts, t.recoveries, t.acks, t.findings.lost,
 		t.findings.sectors, t.findings.wrong, t.sectors, t.harmful, t.dropped, t.checks)
+	c.g.figures("power cuts", figures{
+		"cuts": cuts, "in_recovery": t.recoveries, "acknowledged": t.acks, "lost": t.findings.lost,
+		"sectors": t.findings.sectors, "wrong": t.findings.wrong, "not_durable": t.sectors,
+		"dropped": t.dropped,
+	})
 	if t.acks < 50*cuts || 2*t.harmful < cuts || t.dropped == 0 {
 		c.g.Errorf("%d acknowledged requests, %d cuts with something to lose, %d sectors dropped: "+
 			"that shows nothing", t.acks, t.harmful, t.dropped)
