@@ -76,7 +76,8 @@ type sim struct {
 	power   bool // the last process ended with the power
 	lanes   uint // numbers of lanes so far, as bits
 
-	ended int64 // ns; when something was submitted or ended last
+	ended     int64 // ns; when something was submitted or ended last
+	endedTurn int   // the turn
 
 	excused   bool              // an injected fault may have made the pool read-only
 	mismatch  bool              // or have made reads be done again
@@ -196,21 +197,26 @@ func (s *sim) step() {
 	pumped := s.drv.Pump()
 	ended := s.reap()
 	if issued || ended {
-		s.ended = s.w.Now()
+		s.ended, s.endedTurn = s.w.Now(), s.turns
 	}
 	if s.w.Off() || s.err != nil || issued || more || pumped > 0 || ended {
 		return
 	}
-	if busy := s.flying > 0 || s.ctl != nil; busy && s.w.Now()-s.ended > simPatience {
-		s.ended = s.w.Now()
+	if busy := s.flying > 0 || s.ctl != nil; busy &&
+		(s.w.Now()-s.ended > simPatience || s.turns-s.endedTurn > simPatientTurns) {
+		s.ended, s.endedTurn = s.w.Now(), s.turns
 		s.stuck()
 		return
 	}
 	s.advance()
 }
 
-// simPatience is how long nothing may end although something is under way, in ns.
-const simPatience = 600_000_000_000
+// simPatience is how long nothing may end although something is under way, in ns, and
+// simPatientTurns for how many turns.
+const (
+	simPatience     = 600_000_000_000
+	simPatientTurns = 100_000
+)
 
 // advance lets time pass until the next thing happens.
 func (s *sim) advance() {
