@@ -111,7 +111,7 @@ func (b *backend) advance() bool {
 			return false
 		}
 		b.checkpointDone()
-		return true
+		return b.p.controls.head == nil // the next operation may have waited for it
 	}
 	return false // a device operation's end goes on
 }

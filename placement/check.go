@@ -92,7 +92,7 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 				continue
 			}
 			c.rep.Volumes++
-			if n.rec.Root.Flags != 0 {
+			if n.rec.Root.Flags != 0 && n.rec.Cursor < n.mapEnd() {
 				c.checkMap(n, n.rec.Root, n.rec.Levels, 0)
 			}
 		}

@@ -56,7 +56,7 @@ func (p *Pool) touch(n *node) {
 func (p *Pool) cutNeeds() int {
 	const above = nodesPerPage * fanout
 	leaves := min(len(p.stale), int(p.nextNode)/nodesPerPage+1)
-	return leaves + min(leaves, int(p.nextNode)/above+1) + 2
+	return leaves + min(leaves, int(p.nextNode)/above+1) + 2 + p.coming
 }
 
 // cutFits reports whether there are frames, free pages and room to remember the freed ones for the

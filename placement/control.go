@@ -132,12 +132,12 @@ func (p *Pool) controlOver(c *Control) bool {
 	if c.applied {
 		return true
 	}
-	if c.logging {
+	if c.logging && !(p.markDue && p.readOnly != nil) {
 		return false
 	}
-	if p.readOnly != nil {
+	if p.readOnly != nil { // a mark that is due and could not take effect never will
 		p.markDue = false
-		c.Err = fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
+		p.endMarks(c, fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly))
 		return true
 	}
 	b := &p.back
@@ -183,6 +183,7 @@ func (p *Pool) beginControl(c *Control) error {
 		v.held = true
 	}
 	c.logging = true
+	p.coming = int(c.Count)/nodesPerPage + 1
 	p.pushMark(c)
 	return nil
 }
@@ -208,9 +209,10 @@ func (p *Pool) pushMark(c *Control) {
 // endMarks ends an operation whose marks have all taken effect, or one of which has failed.
 func (p *Pool) endMarks(c *Control, err error) {
 	for _, v := range c.holds {
-		v.held = false
+		v.held, p.released = false, true
 	}
 	c.Err, c.applied, c.logging = err, true, false
+	p.coming = 0
 }
 
 // controlLogged is called when the mark's record is durable in its lane, or has failed.

@@ -146,6 +146,7 @@ func (b *backend) goOn(err error) bool {
 		return false
 	case errTight, errFull:
 		b.tight, b.phase = true, backIdle
+		b.owed = walkLeaves // which may be what makes room
 		return true
 	}
 	b.p.setReadOnly(err)

@@ -158,7 +158,9 @@ func (p *Pool) adoptFamily() {
 		}
 	}
 	for _, n := range p.order {
-		p.settleRemoved(n)
+		if !n.gone() || n.root.Flags != 0 || n.rec.Flags&NodeAsParent != 0 {
+			p.settleRemoved(n)
+		}
 	}
 	// A walk that had begun goes on first: there never are two.
 	for i, n := range p.walks {

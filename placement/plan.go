@@ -205,9 +205,7 @@ func (p *Pool) planSnapshot(c *Control) error {
 			return err
 		}
 		m.Members = append(m.Members, Member{n.rec.ID, p.nextNode + uint32(i)})
-		if n.vol != nil {
-			c.holds = append(c.holds, n.vol)
-		}
+		c.holds = append(c.holds, p.open(n))
 	}
 	c.marks = append(c.marks, m)
 	return nil
@@ -282,9 +280,7 @@ func (p *Pool) planRollback(c *Control, n *node) error {
 	if err := p.mayAdd(1); err != nil {
 		return err
 	}
-	if v.vol != nil {
-		c.holds = append(c.holds, v.vol)
-	}
+	c.holds = append(c.holds, p.open(v))
 	c.marks = append(c.marks, Mark{
 		Kind: MarkRollback, Node: p.nextNode, Parent: n.rec.ID, Old: v.rec.ID, Epoch: p.epoch,
 		Time: c.Time,

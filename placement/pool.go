@@ -77,6 +77,8 @@ type Pool struct {
 	replaying bool
 	replayed  log.Report
 	replayErr error
+	coming    int  // catalogue pages that the operation under way may add to the next cut
+	released  bool // writes that were held may be admitted again
 	markDue   bool // the mark of the present control operation is durable in its lane
 
 	dirtyLimit int      // dirty frames that make a checkpoint necessary
@@ -146,8 +148,9 @@ func (p *Pool) Run() bool {
 	more := p.back.step()
 	p.applyMarks()
 	more = p.runControls() || more
-	if p.room() != room || p.readOnly != nil {
-		p.admitWaiting() // the step may have made room
+	if p.room() != room || p.readOnly != nil || p.released {
+		p.released = false
+		p.admitWaiting() // the step may have made room, or a mark was waited for
 	}
 	p.runTasks()
 	return p.pumpLanes() || more || !p.runq.empty() || p.back.urgent()

@@ -113,7 +113,7 @@ func (n *node) freed() int64 {
 	switch {
 	case n.kid == nil:
 		return max(n.rec.Owned, 0)
-	case n.only() == nil, n.kid.rec.Flags&NodeAsParent != 0:
+	case n.only() == nil, n.rec.Flags&NodeAsParent != 0, n.kid.rec.Flags&NodeAsParent != 0:
 		return 0
 	}
 	return max(n.kid.rec.Over, 0)

@@ -20,6 +20,7 @@ type tree struct {
 	birth  uint32 // epoch at which the owner was created; it is written into every pointer
 	floor  uint32 // pointers and entries with an epoch above it belong to the owner
 	fresh  int    // its pages that changed since the last checkpoint
+	sealed bool   // they have their checksums, and do not change any more
 }
 
 // levelsFor returns how many levels a tree over n leaf entries needs.
@@ -146,6 +147,7 @@ func (p *Pool) freshen(f int32, t *tree, parent int32, slot int, level uint8) {
 	fr.tree, fr.parent, fr.slot, fr.level = t, parent, uint8(slot), level
 	p.cache.setDirty(f)
 	t.fresh++
+	t.sealed = false
 }
 
 // raise puts a level on top of a tree whose owner has become larger.
@@ -273,6 +275,10 @@ func (p *Pool) sealPages(catalogue bool) {
 // sealTree does the same for one map that will not change any more, so that others may point at its
 // pages.
 func (p *Pool) sealTree(t *tree) {
+	if t.sealed {
+		return
+	}
+	t.sealed = true
 	for level := uint8(1); level <= t.levels && t.fresh > 0; level++ {
 		for i := range p.cache.frames {
 			f := &p.cache.frames[i]

@@ -79,6 +79,9 @@ func (b *backend) walk() bool {
 		return true
 	}
 	err := w.step(&b.waiter)
+	if err == nil && n.rec.Cursor >= n.mapEnd() { // the root page is free with this step
+		w.finish()
+	}
 	return b.goOn(err)
 }
 
