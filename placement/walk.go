@@ -71,6 +71,9 @@ func (b *backend) walk() bool {
 		b.paused = true
 		return false
 	}
+	if p.cache.dirty+p.cutNeeds()+catalogueLevels > p.cache.cutLimit() {
+		return b.goOn(errTight) // the next cut would not hold one more record
+	}
 	b.leaves--
 	b.owed = max(b.owed-1, 0)
 	w := walker{p: p, n: n, child: n.only()}
