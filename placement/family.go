@@ -111,7 +111,7 @@ func (p *Pool) remove(n *node) {
 	}
 }
 
-// byID compares for searches in Pool.order.
+// byID compares for searches in lists of nodes by id.
 func byID(n *node, id uint32) int { return int(n.rec.ID) - int(id) }
 
 // addNode adds a node to the catalogue in memory. Its parent, if it has one, is there.

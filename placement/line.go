@@ -125,9 +125,7 @@ func (p *Pool) countExtents(n *node, delta int) {
 		return
 	}
 	l := n.line
-	i, found := slices.BinarySearchFunc(l.zeroed, n.rec.ID, func(o *node, id uint32) int {
-		return int(o.rec.ID) - int(id)
-	})
+	i, found := slices.BinarySearchFunc(l.zeroed, n.rec.ID, byID)
 	if found {
 		l.zeroed = slices.Delete(l.zeroed, i, i+1)
 	} else {
