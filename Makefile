@@ -62,12 +62,8 @@ test-runner:
 	UNBLEND_NO_SKIP=1 go test ./tools/internal/vm/... -count=1 -timeout 20m
 
 ## test-kernel: the tests on one real kernel, KERNEL=6.12
-# An emulated machine dies now and then, for reasons of its own: what fails is tried once more.
 test-kernel: build
-	@run() { UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$(KERNEL) \
-		go test ./tools/internal/vmtest -count=1 -timeout 24m -v >bin/kernel-$(KERNEL).log 2>&1; }; \
-	run || { grep -- '--- FAIL' bin/kernel-$(KERNEL).log; echo "once more:"; run; } || \
-		{ cat bin/kernel-$(KERNEL).log; exit 1; }; grep -- '^--- ' bin/kernel-$(KERNEL).log
+	@.ci/kernel $(KERNEL)
 
 ## lint: gofumpt, vet, staticcheck, and the project's own rules (tools/internal/tidy)
 lint:
@@ -108,7 +104,7 @@ crash: build
 	.ci/deps test
 	@for k in $(KERNELS); do UNBLEND_RECORD=$(CURDIR)/docs/campaigns.jsonl \
 		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
-		go test ./tools/internal/vmtest -run '^TestPowerCut' -count=1 -v -timeout 4h || exit 1; \
+		go test ./tools/internal/vmtest -run "^TestPowerCut" -count=1 -v -parallel 1 -timeout 4h || exit 1; \
 	done
 
 # What install puts where, as FILE:TARGET. The settings are the operator's once they are there.

@@ -26,7 +26,7 @@ func TestChurn(t *testing.T) {
 	p := g.nullPool()
 	g.format(p)
 	d := g.serve(p)
-	for i := range number(t, "UNBLEND_KILLS", 6) {
+	for i := range number(t, "UNBLEND_KILLS", 4) {
 		var wg sync.WaitGroup
 		done := make(chan struct{})
 		for client := range 3 {

@@ -23,9 +23,9 @@ import (
 
 const (
 	fuaVolume      = "64M"
-	fuaWrites      = 1000    // that each guest must do
+	fuaWrites      = 300     // that each guest must do
 	fuaTinyArea    = 4 << 20 // bytes that get writes of 512 bytes
-	fuaCheckpoints = 6
+	fuaCheckpoints = 3
 	rootsStart     = 8 // sectors: the roots follow the label, a block, in each metadata home
 	rootsEnd       = 24
 )

@@ -23,7 +23,7 @@ func TestKill(t *testing.T) {
 		run(t, machine(t, ""))
 		return
 	}
-	kills := number(t, "UNBLEND_KILLS", 6)
+	kills := number(t, "UNBLEND_KILLS", 4)
 	t.Run("direct", func(t *testing.T) {
 		g := newGuest(t)
 		g.kill(g.nullPool(), (kills+1)/2)

@@ -38,6 +38,7 @@ func TestPowerCutMachine(t *testing.T) {
 	}
 	cuts := number(t, "UNBLEND_MACHINE_CUTS", max(1, number(t, "UNBLEND_CUTS", 3)/7))
 	need(t)
+	t.Parallel()
 	srv, err := faultdisk.New(faultdisk.Config{Disks: cutDisks()})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +192,7 @@ func machineStage(t *testing.T) {
 	}
 	c.writers = startCutWriters(t.Context(), c.vols, cutDepth, uint64(len(done)))
 	c.points = startCheckpoints(t.Context(), c.g.prog.Socket())
-	time.Sleep(machineTime) // the power is cut long before
+	time.Sleep(machineTime()) // the power is cut long before
 }
 
 // verifyMachine verifies all volumes after n machines lost their power.

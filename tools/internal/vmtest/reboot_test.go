@@ -31,6 +31,8 @@ func TestReboot(t *testing.T) {
 		map[string]func(){"before": g.beforeReboot, "after": g.afterReboot}[stage()]()
 		return
 	}
+	need(t)
+	t.Parallel()
 	pool, share := image(t, poolMiB), t.TempDir()
 	for _, stage := range []string{"before", "after"} {
 		cfg := machine(t, stage)

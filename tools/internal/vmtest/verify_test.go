@@ -20,7 +20,7 @@ func TestVerify(t *testing.T) {
 	p := g.nullPool()
 	g.format(p)
 	d := g.serve(p)
-	job := fioJob{size: 64, seconds: number(t, "UNBLEND_SECONDS", 25)}
+	job := fioJob{size: 64, seconds: number(t, "UNBLEND_SECONDS", 15)}
 	for _, name := range fourVolumes {
 		job.disks = append(job.disks, g.create(name, fmt.Sprintf("%dM", job.size)))
 	}
