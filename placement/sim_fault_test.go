@@ -97,8 +97,13 @@ func (s *sim) loseLogBlock(at uint64) {
 	s.mismatch = true
 	s.trace("log block %d, block %d of node %d, is unreadable", d.loc, block, id)
 	for _, slot := range s.slots {
-		if slot.o != nil && slot.vol != nil && slot.vol.node.rec.ID == id {
-			slot.o.lost[uint32(block)] = lostBlock{since: s.o.tick()}
+		if slot.o == nil || slot.vol == nil || slot.vol.node.rec.ID != id {
+			continue
+		}
+		l := lostBlock{since: s.o.tick()}
+		slot.o.lost[uint32(block)] = l
+		for _, snap := range slot.o.snapping { // on its way, so it will hold the block
+			snap.lost[uint32(block)] = l
 		}
 	}
 }
