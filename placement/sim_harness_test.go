@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -312,14 +313,17 @@ func (s *sim) release(q *simReq) {
 	q.slot.open--
 }
 
+// simJunk is what a buffer holds that nobody has filled.
+var simJunk = bytes.Repeat([]byte{0xA5}, log.BlockSize)
+
 // buffer lends q a buffer of n bytes full of garbage.
 func (q *simReq) buffer(n int64) []byte {
 	if int64(len(q.mem)) < n {
 		q.mem = simdisk.Buffer(int(n))
 	}
 	b := q.mem[:n]
-	for i := range b {
-		b[i] = 0xA5
+	for i := 0; i < len(b); i += len(simJunk) {
+		copy(b[i:], simJunk)
 	}
 	return b
 }
