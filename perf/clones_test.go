@@ -2,6 +2,7 @@ package perf
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -69,6 +70,7 @@ func TestClones(t *testing.T) {
 		if got := len(s.Pool.Volumes(false)); got != n+2 {
 			t.Errorf("%d volumes after a power cut right after the call, want %d", got, n+2)
 		}
+		s.useSome(t, n)
 		must(t, s.Control(&placement.Control{Op: placement.Checkpoint}))
 		begin = time.Now()
 		must(t, s.Open())
@@ -76,6 +78,42 @@ func TestClones(t *testing.T) {
 			"%d bytes of memory each; restart %v from the log, %v from a checkpoint",
 			n, took.Round(100*time.Microsecond), float64(waited)/1e6, logged, float64(logged)/float64(n),
 			grown/int64(n), replayed.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+// useSome renames, attaches and writes a hundred of n clones, chosen at random, and removes half of
+// them again; after one more power cut the others are there.
+func (s *Sim) useSome(t *testing.T, n int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(uint64(n), 1))
+	before := len(s.Pool.Volumes(false))
+	var kept []string
+	for i, k := range rng.Perm(n)[:100] {
+		was, name := fmt.Sprintf("desk-%05d", k), fmt.Sprint("used-", i)
+		must(t, s.Control(&placement.Control{Op: placement.RenameVolume, Name: was, To: name}))
+		c := &placement.Control{Op: placement.AttachVolume, Name: name, Device: int32(i), QueueDepth: 32}
+		must(t, s.Control(c))
+		must(t, s.Load([]*placement.Volume{c.Vol}, placement.Write, 8, 50))
+		must(t, s.Load([]*placement.Volume{c.Vol}, placement.Read, 8, 50))
+		must(t, s.Control(&placement.Control{Op: placement.DetachVolume, Name: name}))
+		if i%2 == 0 {
+			must(t, s.Control(&placement.Control{Op: placement.RemoveVolume, Name: name}))
+		} else {
+			kept = append(kept, name)
+		}
+	}
+	s.World.Crash(nil)
+	s.World.Restart()
+	must(t, s.Open())
+	for _, name := range kept {
+		v := s.Pool.Volume(name)
+		if v == nil {
+			t.Fatalf("%s is not there after a power cut", name)
+		}
+		must(t, s.Load([]*placement.Volume{v}, placement.Read, 8, 50))
+	}
+	if got := len(s.Pool.Volumes(false)); got != before-50 {
+		t.Errorf("%d volumes after 50 were removed, want %d", got, before-50)
 	}
 }
 
