@@ -3,7 +3,10 @@ package perf
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +81,71 @@ func TestClones(t *testing.T) {
 			"%d bytes of memory each; restart %v from the log, %v from a checkpoint",
 			n, took.Round(100*time.Microsecond), float64(waited)/1e6, logged, float64(logged)/float64(n),
 			grown/int64(n), replayed.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	}
+}
+
+// TestCloneCost measures what a clone costs by the number made at once, each number several times on
+// new pools. With -plot it draws the medians.
+func TestCloneCost(t *testing.T) {
+	rounds := 1
+	if *long {
+		rounds = 9
+	}
+	var counts []float64
+	panels := []Panel{
+		{Title: "time per clone, us"},
+		{Title: "log per clone, bytes"},
+		{Title: "memory per clone, bytes"},
+	}
+	for _, n := range []int{1000, 2000, 5000, 10_000, 20_000, 50_000} {
+		var all [3][]float64
+		for range rounds {
+			for i, v := range cloneCost(t, n) {
+				all[i] = append(all[i], v)
+			}
+		}
+		counts = append(counts, float64(n))
+		for i, vs := range all {
+			slices.Sort(vs)
+			panels[i].Y = append(panels[i].Y, vs[len(vs)/2])
+		}
+		k := len(counts) - 1
+		t.Logf("%5d clones: %.2f us each (%.2f to %.2f, %.2f times the first), %.2f bytes of log, "+
+			"%.0f of memory", n, panels[0].Y[k], all[0][0], all[0][rounds-1],
+			panels[0].Y[k]/panels[0].Y[0], panels[1].Y[k], panels[2].Y[k])
+	}
+	if *plot == "" {
+		return
+	}
+	f, err := os.Create(*plot)
+	must(t, err)
+	must(t, Plot(f, "clones made with one call", counts, panels...))
+	must(t, f.Close())
+}
+
+// cloneCost makes n clones with one call and returns what each took: microseconds of this machine's
+// time, bytes of log, bytes of memory.
+func cloneCost(t *testing.T, n int) [3]float64 {
+	t.Helper()
+	s := flashPool(t, 512<<20, placement.Options{})
+	vols, err := s.Create(1, 20<<30)
+	must(t, err)
+	must(t, s.Load(vols, placement.Write, 32, 1000))
+	must(t, s.snapshot("golden", "v0"))
+	must(t, s.Control(&placement.Control{Op: placement.Drain}))
+	before, bytes := heap(), s.Fast.Stats().WrittenBytes
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the daemon collects at a limit only
+	begin := time.Now()
+	must(t, s.Control(&placement.Control{
+		Op: placement.CloneVolume, Name: "v0@golden", To: "desk-", Width: 5, Count: uint32(n),
+	}))
+	took := time.Since(begin)
+	logged := s.Fast.Stats().WrittenBytes - bytes
+	grown := heap() - before
+	runtime.KeepAlive(s)
+	each := float64(n)
+	return [3]float64{
+		float64(took.Nanoseconds()) / 1000 / each, float64(logged) / each, float64(grown) / each,
 	}
 }
 
