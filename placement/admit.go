@@ -83,15 +83,15 @@ func (p *Pool) mustFail(r *Request) errno {
 	case p.readOnly != nil:
 		return erofs
 	case p.opt.OnFull == FullFails && p.back.drained() && p.lacksSpace(r):
-		if owns, known := p.ownsAll(r); known && !owns {
+		if none, known := p.needsNone(r); known && !none {
 			return syscall.ENOSPC
 		}
 	}
 	return 0
 }
 
-// mayAdmit reports whether the pool can hold r: entries and extents in the index, and on the
-// capacity device a place for every block, promised before the write enters the log.
+// mayAdmit reports whether the pool can hold r: entries and extents in the index, on the capacity
+// device a place for every block, and the pages of the map, promised before r enters the log.
 func (p *Pool) mayAdmit(r *Request) bool {
 	switch {
 	case p.readOnly != nil, r.Vol.held, p.now < r.Vol.nextAdmit:
@@ -102,7 +102,7 @@ func (p *Pool) mayAdmit(r *Request) bool {
 		return false
 	}
 	if p.lacksSpace(r) {
-		if owns, _ := p.ownsAll(r); !owns {
+		if none, _ := p.needsNone(r); !none {
 			p.stats.SpaceStalls++
 			return false
 		}
@@ -110,48 +110,19 @@ func (p *Pool) mayAdmit(r *Request) bool {
 	return true
 }
 
-// lacksSpace reports whether the capacity device or the metadata area might have no place for r,
-// if every dirty block needs a new one.
+// lacksSpace reports whether the capacity device might have no place for the blocks of r, if every
+// dirty block needs a new one, or the metadata area none for the pages it adds to what is promised.
 func (p *Pool) lacksSpace(r *Request) bool {
-	if r.needs.data == 0 {
+	n := r.Vol.node
+	if r.needs.data == 0 && n.parent == nil {
 		return false
 	}
+	more := p.pagesWanted(n, r.needs) - n.promised
+	if more > 0 && p.pageNeed+more+p.opt.reservePages > p.pages.available() {
+		return true
+	}
 	blocks := p.dirtyData + p.reserved.data + r.needs.data
-	return blocks+p.opt.reserveBlocks > p.blocks.available() ||
-		p.pageNeed+p.pagesFor(r)+p.opt.reservePages > p.pages.available()
-}
-
-// ownsAll reports whether every block of r already has a place of its own in the map, so that
-// destaging r takes no space. It is not known when a page has to come first; the page is then on
-// its way, and r asks again.
-func (p *Pool) ownsAll(r *Request) (owns, known bool) {
-	n := r.Vol.node
-	if n.rec.Flags&NodeAsParent != 0 || p.zeroing(r) ||
-		p.zeros.overlaps(n.rec.ID, r.first, r.first+r.count) {
-		return false, true
-	}
-	owns, known = true, true
-	for b := r.first; b < r.first+r.count; b++ {
-		if d, ok := p.index.get(n.line.id, n.rec.ID, b); ok && d.flags&dirtyZero != 0 {
-			return false, true
-		}
-		e, err := p.find(&n.tree, b, nil)
-		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e, b+1) {
-			owns, known = false, known && err != errWait
-		}
-	}
-	return owns, known
-}
-
-// zeroing reports whether an older request that zeroes blocks of r is under way: they will not be
-// owned any more when r is destaged. A write may hold zeros too, so any counts.
-func (p *Pool) zeroing(r *Request) bool {
-	for e := r.older; e != nil; e = e.older {
-		if e.first < r.first+r.count && r.first < e.first+e.count {
-			return true
-		}
-	}
-	return false
+	return r.needs.data > 0 && blocks+p.opt.reserveBlocks > p.blocks.available()
 }
 
 // delayNext sets when v's next write may be admitted.
@@ -186,18 +157,4 @@ func (p *Pool) room() room {
 		p.logged.entries + p.logged.extents, p.ring.FreeSegments(),
 		p.dirtyData, p.pageNeed, p.blocks.available(), p.pages.available(),
 	}
-}
-
-// pagesFor returns how many pages r can newly need beyond what its volume's dirty blocks may.
-func (p *Pool) pagesFor(r *Request) uint64 {
-	n := r.Vol.node
-	return n.pagesNeeded(n.dirty+n.entering+r.needs.data) - n.pagesNeeded(n.dirty+n.entering)
-}
-
-// pageReserve counts r among what enters its node, or takes it out again.
-func (p *Pool) pageReserve(r *Request, sign int) {
-	n := r.Vol.node
-	p.pageNeed -= n.pagesNeeded(n.dirty + n.entering)
-	n.entering += uint64(sign) * r.needs.data
-	p.pageNeed += n.pagesNeeded(n.dirty + n.entering)
 }

@@ -197,9 +197,8 @@ func (p *Pool) giveName(n *node, name string) {
 
 // resize makes a volume larger. What its blocks may need in pages is counted anew.
 func (p *Pool) resize(n *node, size uint64) {
-	p.pageNeed -= n.pagesNeeded(n.dirty + n.entering)
 	n.rec.Size = max(n.rec.Size, size)
-	p.pageNeed += n.pagesNeeded(n.dirty + n.entering)
+	p.promise(n)
 }
 
 // attach notes that n's device is wanted, if the mark says so.

@@ -97,6 +97,7 @@ func (p *Pool) remove(n *node) {
 		child.leaveFamily()
 		child.enterFamily(parent)
 		child.floor = n.floor
+		p.promise(child)
 		n.rec.Merged = child.rec.ID
 		p.touch(child)
 		p.reshape()

@@ -267,6 +267,9 @@ func (l *lives) die() {
 }
 
 func (l *lives) pass() {
+	if err := l.p.promises(); err != nil {
+		l.fail("%v", err)
+	}
 	switch l.rng.IntN(40) {
 	case 0:
 		l.ask(&Control{Op: Drain})

@@ -121,6 +121,7 @@ func (p *Pool) addExtent(n *node, start, end, seq uint64) {
 func (p *Pool) countExtents(n *node, delta int) {
 	had := n.extents > 0
 	n.extents += delta
+	p.promise(n)
 	if has := n.extents > 0; has == had {
 		return
 	}

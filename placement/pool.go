@@ -86,7 +86,7 @@ type Pool struct {
 	logged     logged   // of all segments
 	reserved   needs    // of admitted writes that are not yet published
 	dirtyData  uint64   // entries of the index that will need a block
-	pageNeed   uint64   // pages that destaging all dirty blocks can newly need
+	pageNeed   uint64   // pages promised to all nodes
 	stalled    []*Volume
 
 	done         reqQueue

@@ -111,8 +111,7 @@ func (p *Pool) dropDirty(n *node, block uint64, loc uint32, data bool) bool {
 
 // addDirty changes the number of n's dirty blocks and with it the pages that are promised.
 func (p *Pool) addDirty(n *node, delta int64) {
-	p.pageNeed -= n.pagesNeeded(n.dirty + n.entering)
 	n.dirty = uint64(int64(n.dirty) + delta)
 	n.line.dirty = uint64(int64(n.line.dirty) + delta)
-	p.pageNeed += n.pagesNeeded(n.dirty + n.entering)
+	p.promise(n)
 }

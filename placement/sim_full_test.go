@@ -36,7 +36,7 @@ func (s *sim) stuck() {
 func (s *sim) full() bool {
 	for _, v := range s.p.stalled {
 		r := v.admission.head.task.(*Request)
-		if owns, known := s.p.ownsAll(r); !s.p.lacksSpace(r) || owns || !known {
+		if none, known := s.p.needsNone(r); !s.p.lacksSpace(r) || none || !known {
 			return false
 		}
 	}

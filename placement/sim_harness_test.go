@@ -197,6 +197,7 @@ func (s *sim) step() {
 	more := s.p.Run()
 	pumped := s.drv.Pump()
 	ended := s.reap()
+	s.fail(s.p.promises())
 	if issued || ended {
 		s.ended, s.endedTurn = s.w.Now(), s.turns
 	}

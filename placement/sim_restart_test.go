@@ -250,6 +250,9 @@ func (s *sim) finalCheck() error {
 			})
 			s.settle()
 		}
+		if end == Drain && s.p.pageNeed != 0 {
+			s.fail(fmt.Errorf("%d pages are promised, but nothing is in the log", s.p.pageNeed))
+		}
 		if s.err != nil {
 			return s.err
 		}

@@ -17,24 +17,13 @@ type node struct {
 	dirty   uint64  // its blocks in the dirty index
 	mapSeen uint32
 
-	entering uint64 // blocks with data that are admitted and not yet published
+	entering needs  // of requests that are admitted and not yet published
+	promised uint64 // pages, for what the log has of it and what enters
 	extents  int    // its zero extents
 	settled  bool   // a descendant has a map of its own: what the log has of it is in its map
 	stale    bool   // rec or the root pointer changed since the last checkpoint
 	removed  bool   // the next root has it no more
 	queued   bool   // stands in Pool.walks
-}
-
-// pagesNeeded returns the most pages that destaging dirty blocks of n can newly need: at every
-// level no more than the blocks, and no more than the level of a fully mapped volume has.
-func (n *node) pagesNeeded(dirty uint64) uint64 {
-	var sum uint64
-	pages := n.blocks()
-	for range levelsFor(pages) {
-		pages = (pages + fanout - 1) / fanout
-		sum += min(dirty, pages)
-	}
-	return sum
 }
 
 // Volume is a volume in use: what requests name. It lives from the first use until the node is

@@ -123,7 +123,7 @@ func (r *Request) edgeBlocks() (head, tail uint64) {
 // push gives an admitted request to its lane.
 func (p *Pool) push(r *Request) {
 	p.reserved.add(r.needs)
-	p.pageReserve(r, 1)
+	p.enters(r, 1)
 	r.Vol.logging++
 	switch r.Kind {
 	case Discard:
@@ -186,7 +186,7 @@ func (p *Pool) ItemDone(it *log.Item, err error) {
 	v := r.Vol
 	if r.phase != phaseFlush {
 		p.reserved.sub(r.needs)
-		p.pageReserve(r, -1)
+		p.enters(r, -1)
 		v.logging--
 		v.leave(r)
 		p.wake(&v.waiting)
