@@ -51,8 +51,9 @@ type Control struct {
 	seq     uint64    // of the mark's record
 	holds   []*Volume // of which no write is admitted until the mark has taken effect
 	logging bool      // marks are to be made
-	waiting bool      // the next one waits for the writes of holds
+	waiting bool      // the next one waits for a checkpoint or the writes of holds
 	applied bool
+	pages   int // of the catalogue that its first mark may change; 0: not yet known
 	next    *Control
 }
 
@@ -79,7 +80,10 @@ func (q *controlQueue) take() *Control {
 }
 
 // Control hands c to the pool. Operations are done one after the other.
-func (p *Pool) Control(c *Control) { p.controls.add(c) }
+func (p *Pool) Control(c *Control) {
+	c.pages = 0
+	p.controls.add(c)
+}
 
 // NextControl returns a finished operation, or nil.
 func (p *Pool) NextControl() *Control { return p.controlsDone.take() }
@@ -114,16 +118,21 @@ func (p *Pool) runControls() bool {
 // controlsWait reports whether so many nodes have been changed that a checkpoint has to come before
 // the next operation, and sees to it that it comes.
 func (p *Pool) controlsWait() bool {
-	b := &p.back
 	c := p.controls.head
-	if c == nil || p.readOnly != nil || b.over || len(p.stale) == 0 {
+	if c == nil || p.readOnly != nil || p.back.over {
 		return false
 	}
-	need := p.cutNeeds() + int(c.Count)/nodesPerPage
-	if need <= p.cache.cutLimit()/4 && uint64(need) <= p.opt.reservePages/4 {
-		return false
+	if c.pages == 0 {
+		c.pages = p.changes(c)
 	}
-	b.tight = true
+	need := p.cutNeeds() + c.pages
+	switch {
+	case need <= p.cache.cutLimit()/4 && uint64(need) <= p.opt.reservePages/4:
+		return false
+	case len(p.stale) == 0:
+		return p.cutBlocked(c.pages)
+	}
+	p.back.tight = true
 	return true
 }
 
@@ -182,23 +191,23 @@ func (p *Pool) beginControl(c *Control) error {
 	for _, v := range c.holds {
 		v.held = true
 	}
-	c.logging = true
-	p.coming = int(c.Count)/nodesPerPage + 1
+	c.logging, p.coming = true, c.pages
 	p.pushMark(c)
 	return nil
 }
 
-// pushMark gives the next mark of an operation to the log. A mark that replaces the node of a volume
-// waits until the log has ended all writes to the old one; no others are admitted meanwhile, so what
-// comes behind the mark in the log belongs to the new one.
+// pushMark gives the next mark of an operation to the log, when the next cut can hold what it
+// changes. A mark that replaces the node of a volume waits until the log has ended all writes to the
+// old one; no others are admitted meanwhile, so what comes behind the mark in the log belongs to the
+// new one.
 func (p *Pool) pushMark(c *Control) {
+	c.waiting = p.cutBlocked(0)
 	for _, v := range c.holds {
-		if v.logging > 0 {
-			c.waiting = true
-			return
-		}
+		c.waiting = c.waiting || v.logging > 0
 	}
-	c.waiting = false
+	if c.waiting {
+		return
+	}
 	m := &c.marks[0]
 	c.item = log.Item{
 		Kind: log.ItemMark, MarkKind: uint16(m.Kind), Body: m.Append(c.body[:0]), Ref: c,
@@ -245,6 +254,7 @@ func (p *Pool) applyMarks() {
 	p.markDue = false
 	p.apply(c.seq, &c.marks[0])
 	if c.marks = c.marks[1:]; len(c.marks) > 0 {
+		p.coming = recordPages(int(c.marks[0].Count))
 		p.pushMark(c)
 		return
 	}

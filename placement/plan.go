@@ -126,7 +126,7 @@ func (n *node) quiet() error {
 }
 
 // planRemove plans the removal of volumes and snapshots: one mark for each run of consecutive ids,
-// which is what a range of clones has. A volume goes only with all its snapshots.
+// which is what a range of clones has, or several for a long one. A volume goes only with all its snapshots.
 func (p *Pool) planRemove(c *Control) error {
 	names := c.Names
 	if c.Name != "" {
@@ -152,9 +152,11 @@ func (p *Pool) planRemove(c *Control) error {
 		return fmt.Errorf("volume %q: snapshot %q: %w", volume, s.rec.Name, ErrSnapshots)
 	}
 	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.rec.ID, b.rec.ID) })
+	most := uint32(p.removeMost())
 	for _, n := range nodes {
-		if k := len(c.marks); k > 0 && c.marks[k-1].Node+c.marks[k-1].Count == n.rec.ID {
-			c.marks[k-1].Count++
+		if k := len(c.marks) - 1; k >= 0 && c.marks[k].Node+c.marks[k].Count == n.rec.ID &&
+			c.marks[k].Count < most {
+			c.marks[k].Count++
 			continue
 		}
 		c.marks = append(c.marks, Mark{Kind: MarkDelete, Node: n.rec.ID, Count: 1})
@@ -300,6 +302,9 @@ func (p *Pool) planRename(c *Control, n *node) error {
 	was, _, _ := strings.Cut(n.rec.Name, "@")
 	if has != n.frozen() || has && volume != was {
 		return fmt.Errorf("volume %q cannot be named %q: %w", c.Name, c.To, ErrName)
+	}
+	if err := p.mayRename(n); err != nil {
+		return err
 	}
 	c.marks = append(c.marks, Mark{Kind: MarkRename, Node: n.rec.ID, Name: c.To})
 	return nil
