@@ -104,20 +104,22 @@ func (b *backend) awaitDurable() bool {
 	if !b.p.ring.DurableTo(b.durable) {
 		return false
 	}
-	b.phase = destageZeros
+	b.phase, b.zeroNode, b.zeroBlock = destageZeros, 0, 0
 	return true
 }
 
 // applyZeros applies the extents that are older than the batch: a block of the batch that lies in
-// one is newer than it.
+// one is newer than it. They are gone through once, by node and block: what comes meanwhile is newer
+// than the batch, and so is what the batch's nodes may not yet apply.
 func (b *backend) applyZeros() bool {
 	p := b.p
-	e, ok := b.nextExtent()
+	e, ok := p.zeros.next(b.zeroNode, b.zeroBlock, b.upto, b.mayZero)
 	if !ok {
 		b.phase, b.next = destageRead, 0
 		b.sortByLoc()
 		return true
 	}
+	b.zeroNode, b.zeroBlock = e.node, e.start
 	n := p.nodes[e.node]
 	at, err := p.punch(n, e.start, e.end, &b.waiter)
 	if p.zeros.applied(e.node, e.start, at) {
@@ -126,15 +128,8 @@ func (b *backend) applyZeros() bool {
 	return b.goOn(err)
 }
 
-// nextExtent returns an extent that is to be applied before the batch is moved.
-func (b *backend) nextExtent() (extent, bool) {
-	for _, e := range b.p.zeros.list {
-		if e.seq <= b.upto && b.p.mayPlace(b.p.nodes[e.node]) {
-			return e, true
-		}
-	}
-	return extent{}, false
-}
+// mayZero reports whether the map of a node that has extents may change.
+func (b *backend) mayZero(node uint32) bool { return b.p.mayPlace(b.p.nodes[node]) }
 
 // goOn interprets the outcome of a step: whether to go on at once. A job that cannot go on before
 // a checkpoint is given up; what it has not done is still in the index.

@@ -28,7 +28,9 @@ type extent struct {
 //   - before blocks up to some sequence number are moved into a map, all extents with numbers up
 //     to it are applied there: then none is older than the blocks it covers.
 type extents struct {
-	list []extent
+	list   []extent
+	lowest uint64 // sequence number of all, if known
+	known  bool
 }
 
 // newExtents returns room for n extents.
@@ -53,6 +55,7 @@ func (x *extents) after(node uint32, block uint64) int {
 // changes the number of extents. It panics when there is no room: whoever admits a request counts
 // it first.
 func (x *extents) add(node uint32, start, end, seq uint64) (delta int) {
+	x.lowest = min(x.minSeq(), seq)
 	i := x.after(node, start)
 	j := i
 	e := extent{node, start, end, seq}
@@ -87,11 +90,39 @@ func (x *extents) overlaps(node uint32, from, to uint64) bool {
 // minSeq returns the lowest sequence number of all, or the highest number there is when there are
 // no extents.
 func (x *extents) minSeq() uint64 {
-	seq := ^uint64(0)
-	for i := range x.list {
-		seq = min(seq, x.list[i].seq)
+	if !x.known {
+		x.lowest, x.known = ^uint64(0), true
+		for i := range x.list {
+			x.lowest = min(x.lowest, x.list[i].seq)
+		}
 	}
-	return seq
+	return x.lowest
+}
+
+// forget removes the extents with indexes from i to j.
+func (x *extents) forget(i, j int) {
+	for k := i; k < j; k++ {
+		x.known = x.known && x.list[k].seq > x.lowest
+	}
+	x.list = slices.Delete(x.list, i, j)
+}
+
+// next returns the first extent, of those that end at or after a block of a node or belong to a
+// later node, that has a sequence number of at most upto and whose node may be changed. An extent
+// that is passed over stays: the same block leads on from there.
+func (x *extents) next(node uint32, block, upto uint64, may func(node uint32) bool) (extent, bool) {
+	for i := x.after(node, block); i < len(x.list); {
+		e := x.list[i]
+		switch {
+		case e.seq > upto:
+			i++
+		case !may(e.node):
+			i = x.after(e.node+1, 0)
+		default:
+			return e, true
+		}
+	}
+	return extent{}, false
 }
 
 // applied notes that the map of node has zeros in [start, upto), where start was the start of an
@@ -110,7 +141,7 @@ func (x *extents) applied(node uint32, start, upto uint64) (gone bool) {
 	if e.start = upto; e.start < e.end {
 		return false
 	}
-	x.list = slices.Delete(x.list, i, i+1)
+	x.forget(i, i+1)
 	return true
 }
 
@@ -118,6 +149,6 @@ func (x *extents) applied(node uint32, start, upto uint64) (gone bool) {
 func (x *extents) removeNode(node uint32) int {
 	i := x.after(node, 0)
 	j := x.after(node+1, 0)
-	x.list = slices.Delete(x.list, i, j)
+	x.forget(i, j)
 	return j - i
 }

@@ -150,6 +150,66 @@ func TestExtentsAppliedAfterMerge(t *testing.T) {
 	}
 }
 
+// TestExtentsPass goes through random extents as the back end does, while others come and merge: all
+// that were to be applied are, each step looks at little, and what may not be applied stays.
+func TestExtentsPass(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		const nodes, upto = 8, 1000
+		x := newExtents(4096)
+		for range 1 + rng.IntN(600) {
+			from := rng.Uint64N(4000)
+			x.add(rng.Uint32N(nodes), from, from+1+rng.Uint64N(8), rng.Uint64N(2*upto))
+		}
+		want := []extent{}
+		for _, e := range x.list {
+			if e.seq <= upto && e.node%3 != 1 {
+				want = append(want, e)
+			}
+		}
+		asked, found, node, block := 0, 0, uint32(0), uint64(0)
+		for {
+			e, ok := x.next(node, block, upto, func(n uint32) bool { asked++; return n%3 != 1 })
+			if !ok {
+				break
+			}
+			found++
+			node, block = e.node, e.start
+			x.applied(e.node, e.start, min(e.end, e.start+1+rng.Uint64N(8)))
+			if rng.IntN(4) == 0 {
+				from := rng.Uint64N(4000)
+				x.add(rng.Uint32N(nodes), from, from+1+rng.Uint64N(40), 2*upto+rng.Uint64N(upto))
+			}
+		}
+		if asked > found+nodes {
+			t.Fatalf("seed %d: asked %d times for %d steps", seed, asked, found)
+		}
+		for _, e := range want {
+			for _, left := range x.list {
+				if left.node == e.node && left.seq <= upto && left.start < e.end && e.start < left.end {
+					t.Fatalf("seed %d: %v is left of %v", seed, left, e)
+				}
+			}
+		}
+	}
+}
+
+// The lowest number is looked for again only after it has gone.
+func TestExtentsLowestIsKept(t *testing.T) {
+	x := newExtents(100)
+	for i := range uint64(50) {
+		x.add(1, i*10, i*10+5, 100+i)
+	}
+	for i := range uint64(49) {
+		if x.applied(1, (49-i)*10, (49-i)*10+5); !x.known || x.minSeq() != 100 {
+			t.Fatalf("known %v, lowest %d", x.known, x.lowest)
+		}
+	}
+	if x.applied(1, 0, 5); x.known || x.minSeq() != ^uint64(0) {
+		t.Errorf("known %v, lowest %d", x.known, x.lowest)
+	}
+}
+
 func TestExtentsFull(t *testing.T) {
 	x := newExtents(2)
 	x.add(1, 0, 10, 1)
