@@ -60,6 +60,7 @@ const (
 	destageWrite
 
 	walkNode
+	countNode
 
 	cutCatalogue
 	flushData
@@ -105,6 +106,8 @@ func (b *backend) advance() bool {
 		return b.writeBatch()
 	case walkNode:
 		return b.walk()
+	case countNode:
+		return b.count()
 	case cutCatalogue:
 		return b.cutRoot()
 	case writePages:
@@ -138,7 +141,7 @@ func (b *backend) choose() bool {
 			return true
 		}
 	}
-	if b.beginWalk() {
+	if b.beginWalk() || b.beginCount() {
 		return true
 	}
 	if b.changed && b.awaitsCheckpoint() {

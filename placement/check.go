@@ -21,7 +21,7 @@ type CheckReport struct {
 	Label    Label
 	Root     Root
 	Problems []Problem
-	Notes    []Problem // what is no damage: traces of a crash, which the next start mends
+	Notes    []Problem // what is no damage: traces of a crash, which the next start mends; counts
 	Repaired int       // bad copies that were written anew
 
 	Volumes, Pages, Blocks uint64 // nodes, metadata pages and data blocks that are reachable
@@ -233,6 +233,7 @@ func (c *checker) replayLog() error {
 	}
 	c.p.lastMark = c.root.LastMark
 	c.p.adoptFamily()
+	c.checkCounts() // before the log is replayed: they are the root's
 	if c.d[log.Fast] == nil {
 		return nil
 	}

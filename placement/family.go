@@ -59,7 +59,7 @@ func (n *node) leaveFamily() {
 func (p *Pool) hide(n *node, seq uint64) {
 	delete(p.names, n.rec.Name)
 	n.rec.Name, n.rec.Device = "", -1
-	n.rec.Flags = n.rec.Flags&NodeAsParent | NodeExists | NodeHidden
+	n.rec.Flags = n.rec.Flags&(NodeAsParent|NodeUncounted) | NodeExists | NodeHidden
 	n.rec.LastSeq, n.vol = seq, nil
 	p.touch(n)
 	p.settleRemoved(n)
@@ -107,8 +107,12 @@ func (p *Pool) remove(n *node) {
 	n.rec.Cursor, n.rec.Mapped, n.rec.Owned, n.rec.Over = 0, 0, 0, 0
 	p.touch(n)
 	p.dead = append(p.dead, n)
+	if child != nil {
+		p.settleCount(child)
+	}
 	if parent != nil {
 		p.settleRemoved(parent)
+		p.settleCount(parent)
 	}
 }
 
@@ -151,9 +155,6 @@ func (p *Pool) adoptFamily() {
 		if n.rec.Flags&NodeAsParent == 0 {
 			n.settleAncestors()
 		}
-		if n.rec.Parent == 0 && n.rec.Owned == 0 { // before there was a count of it
-			n.rec.Owned = int64(n.rec.Mapped)
-		}
 		if n.frozen() && !n.hidden() {
 			p.snapshots++
 		}
@@ -162,6 +163,9 @@ func (p *Pool) adoptFamily() {
 		if !n.gone() || n.root.Flags != 0 || n.rec.Flags&NodeAsParent != 0 {
 			p.settleRemoved(n)
 		}
+	}
+	for _, n := range p.order {
+		p.settleCount(n)
 	}
 	// A walk that had begun goes on first: there never are two.
 	for i, n := range p.walks {

@@ -45,15 +45,16 @@ type NodeFlags uint16
 
 // The properties of a node.
 const (
-	NodeExists   NodeFlags = 1 << iota // the slot is taken
-	NodeHidden                         // removed or rolled back, but children need it
-	NodeGone                           // removed; kept until no record in the log names it
-	NodeAttached                       // its device comes back after a restart
-	NodeCut                            // not a volume: a subtree that a discard cut off
-	NodeReadOnly                       // the guest may not write
-	NodeAsParent                       // has no map yet: reads its nearest ancestor's
+	NodeExists    NodeFlags = 1 << iota // the slot is taken
+	NodeHidden                          // removed or rolled back, but children need it
+	NodeGone                            // removed; kept until no record in the log names it
+	NodeAttached                        // its device comes back after a restart
+	NodeCut                             // not a volume: a subtree that a discard cut off
+	NodeReadOnly                        // the guest may not write
+	NodeAsParent                        // has no map yet: reads its nearest ancestor's
+	NodeUncounted                       // what its children do not share of it has to be counted anew
 
-	nodeFlags = NodeAsParent<<1 - 1
+	nodeFlags = NodeUncounted<<1 - 1
 )
 
 const (

@@ -59,7 +59,7 @@ func TestNodeValidate(t *testing.T) {
 		spoil func(n *NodeRecord)
 	}{
 		{"flags", 0, func(n *NodeRecord) { n.Flags &^= NodeExists }},
-		{"flags", 0, func(n *NodeRecord) { n.Flags |= NodeAsParent << 1 }},
+		{"flags", 0, func(n *NodeRecord) { n.Flags |= NodeUncounted << 1 }},
 		{"id", 0, func(n *NodeRecord) { n.ID = 0 }},
 		{"id", 0, func(n *NodeRecord) { n.ID = MaxNode + 1 }},
 		{"parent", 0, func(n *NodeRecord) { n.Parent = n.ID }},

@@ -101,6 +101,9 @@ func (p *Pool) adopt(n *node) {
 	if n.kid != nil {
 		p.reshape()
 	}
+	if n.parent != nil {
+		p.settleCount(n.parent)
+	}
 	p.touch(n)
 }
 

@@ -119,11 +119,17 @@ func (p *Pool) countEntry(n *node, block uint64, old, e Entry) {
 }
 
 // parentOwns reports whether an entry that is not n's belongs to the ancestor whose map n's began
-// with, and not to an older one.
+// with, and not to an older one. What of a count is still to be made is left to whoever makes it: the
+// walk that merges the parent into n, or the recount.
 func (p *Pool) parentOwns(n *node, block uint64, e Entry) bool {
 	h := n.parent
-	if h != nil && h.hidden() && block < h.rec.Cursor {
-		h = h.parent // the walker has passed: h is n itself there
+	if h != nil && h.rec.Flags&NodeAsParent == 0 {
+		switch {
+		case h.hidden() && block >= h.rec.Cursor, !h.hidden() && h.uncounted() && block >= h.counted:
+			return false
+		case h.hidden():
+			h = h.parent // the walker has passed: h is n itself there
+		}
 	}
 	if h != nil {
 		h = p.mapOf(h)

@@ -56,6 +56,7 @@ type Pool struct {
 	stale     []*node // their records are written by the next checkpoint
 	snapshots int     // how many there are, hidden ones not counted
 	walks     []*node // removed nodes that the walker has to see to; the first is under way
+	counts    []*node // nodes whose children's counts are made anew; the first is under way
 	dead      []*node // removed nodes without a map, in the catalogue for the log's sake
 	shape     uint32  // rises when nodes may read another ancestor's map; see mapOf
 

@@ -226,6 +226,11 @@ func (s *sim) check(data bool) error {
 			bad = append(bad, pr.String())
 		}
 	}
+	for _, pr := range rep.Notes {
+		if pr.Structure == "counts" {
+			bad = append(bad, pr.String())
+		}
+	}
 	if bad != nil {
 		return fmt.Errorf("step %d: check: %s", s.at, strings.Join(bad, "; "))
 	}
@@ -250,7 +255,7 @@ func (s *sim) finalCheck() error {
 			})
 			s.settle()
 		}
-		if end == Drain && s.p.pageNeed != 0 {
+		if s.p.pageNeed != 0 && !s.p.back.backlog() {
 			s.fail(fmt.Errorf("%d pages are promised, but nothing is in the log", s.p.pageNeed))
 		}
 		if s.err != nil {

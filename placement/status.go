@@ -56,6 +56,7 @@ type VolumeInfo struct {
 	Mapped     int64  // bytes with a place on the capacity device, shared ones included
 	Unique     int64  // of these, bytes that nothing older shares
 	Freed      int64  // bytes that removing it would free; 0 with more than one child
+	Counting   bool   // Freed is not known: it is being counted
 	Dirty      int64  // bytes whose newest content is in the log
 	Created    int64  // Unix time in seconds
 	Attached   bool
@@ -98,6 +99,7 @@ func (p *Pool) infoOf(n *node) VolumeInfo {
 		ReadOnly: n.rec.Flags&NodeReadOnly != 0, Device: n.rec.Device,
 		QueueDepth: int(n.rec.QueueDepth),
 	}
+	v.Counting = n.uncounted() && n.shares()
 	if n.parent != nil {
 		v.Origin = n.parent.rec.Name
 	}
@@ -113,10 +115,15 @@ func (n *node) freed() int64 {
 	switch {
 	case n.kid == nil:
 		return max(n.rec.Owned, 0)
-	case n.only() == nil, n.rec.Flags&NodeAsParent != 0, n.kid.rec.Flags&NodeAsParent != 0:
+	case !n.shares(), n.uncounted():
 		return 0
 	}
 	return max(n.kid.rec.Over, 0)
+}
+
+// shares reports whether n has a map and one child, which has a map too.
+func (n *node) shares() bool {
+	return n.only() != nil && (n.rec.Flags|n.kid.rec.Flags)&NodeAsParent == 0
 }
 
 // Status returns the present state.
@@ -186,7 +193,7 @@ func (p *Pool) Deadline() int64 {
 	}
 	b := &p.back
 	live := p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle
-	if live && (b.backlog() || b.changed || b.walking()) {
+	if live && (b.backlog() || b.changed || b.walking() || len(p.counts) > 0) {
 		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
 	}
 	if at != 0 {

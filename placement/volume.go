@@ -24,6 +24,8 @@ type node struct {
 	stale    bool   // rec or the root pointer changed since the last checkpoint
 	removed  bool   // the next root has it no more
 	queued   bool   // stands in Pool.walks
+	counting bool   // stands in Pool.counts
+	counted  uint64 // block up to which that has come
 }
 
 // Volume is a volume in use: what requests name. It lives from the first use until the node is

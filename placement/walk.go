@@ -77,6 +77,9 @@ func (b *backend) walk() bool {
 	b.leaves--
 	b.owed = max(b.owed-1, 0)
 	w := walker{p: p, n: n, child: n.only()}
+	if n.rec.Cursor == 0 && w.merges() {
+		w.child.rec.Over = 0 // from here on of what is n's parent's; finish adds n's
+	}
 	if w.trivial() || n.rec.Cursor >= n.mapEnd() {
 		w.finish()
 		return true
@@ -106,22 +109,30 @@ func (w *walker) trivial() bool {
 	return w.n.root.Flags == 0 || w.child != nil && w.child.rec.Flags&NodeAsParent != 0
 }
 
+// merges reports whether the maps of the node and of its child become one.
+func (w *walker) merges() bool {
+	return w.child != nil && (w.n.rec.Flags|w.child.rec.Flags)&NodeAsParent == 0
+}
+
 // finish removes the node.
 func (w *walker) finish() {
 	p, n, c := w.p, w.n, w.child
 	p.walks = append(p.walks[:0], p.walks[1:]...)
 	n.queued = false
+	merged := w.merges()
 	switch {
-	case c == nil || n.rec.Flags&NodeAsParent != 0:
-	case c.rec.Flags&NodeAsParent != 0:
-		c.root, c.levels = n.root, n.levels
-		c.rec.Flags &^= NodeAsParent
-		c.rec.Mapped, c.rec.Owned, c.rec.Over = n.rec.Mapped, n.rec.Owned, n.rec.Over
-	default:
+	case merged:
 		c.rec.Owned += n.rec.Owned
 		c.rec.Over += n.rec.Over
+	case c != nil && n.rec.Flags&NodeAsParent == 0: // the child takes all over
+		c.root, c.levels = n.root, n.levels
+		c.rec.Flags = c.rec.Flags&^NodeAsParent | n.rec.Flags&NodeUncounted
+		c.rec.Mapped, c.rec.Owned, c.rec.Over = n.rec.Mapped, n.rec.Owned, n.rec.Over
 	}
 	p.remove(n)
+	if merged {
+		p.miscount(c)
+	}
 }
 
 // step walks from the cursor to the end of the leaf it is in, or passes over a subtree.
@@ -225,8 +236,7 @@ func (w *walker) leaf(f int32, at uint64, wait *waiter) error {
 
 // frees reports whether a block is the node's own and its child does not share it.
 func (w *walker) frees(e, c Entry) bool {
-	return e.Flags&FlagMapped != 0 && e.Epoch > w.n.floor &&
-		!(c.Flags&FlagMapped != 0 && c.Addr == e.Addr)
+	return e.Flags&FlagMapped != 0 && e.Epoch > w.n.floor && !c.sameBlock(e)
 }
 
 // entry takes leave of one entry: its block is freed, or becomes the child's.
@@ -239,14 +249,11 @@ func (w *walker) entry(e, c Entry) {
 	case w.frees(e, c):
 		w.p.blocks.release(e.Addr)
 		n.rec.Owned--
-		if w.child != nil {
-			w.child.rec.Over--
-		}
 	case w.child == nil:
 	case own:
 		n.rec.Owned--
 		w.child.rec.Owned++
-	case c.Addr != e.Addr || c.Flags&FlagMapped == 0:
+	case !c.sameBlock(e):
 		if g := n.parent; g != nil && e.Epoch > w.p.mapOf(g).floor {
 			w.child.rec.Over++
 		}

@@ -142,6 +142,8 @@ func freedText(v control.Volume) string {
 		return "-"
 	case v.Children > 1:
 		return fmt.Sprintf("0 B, %d share", v.Children)
+	case v.Counting:
+		return "counting"
 	}
 	return units.FormatSize(v.Freed)
 }

@@ -87,6 +87,7 @@ func TestTreeWords(t *testing.T) {
 	}{
 		{control.Volume{State: control.VolumeDetached, Freed: 4096}, "4 KiB", "detached"},
 		{control.Volume{Snapshot: true, ReadOnly: true, Children: 1}, "0 B", "snapshot"},
+		{control.Volume{Snapshot: true, Children: 1, Counting: true}, "counting", "snapshot"},
 		{control.Volume{Snapshot: true, Children: 2, Freed: 0}, "0 B, 2 share", "snapshot"},
 		{
 			control.Volume{Snapshot: true, ReadOnly: true, Device: "/dev/ublkb1"},

@@ -88,6 +88,7 @@ type Volume struct {
 	Mapped     int64     `json:"mapped" doc:"bytes that have a place on the capacity device"`
 	Unique     int64     `json:"unique" doc:"of these, bytes that nothing older shares"`
 	Freed      int64     `json:"freed" doc:"bytes that removing it frees; 0 with several children"`
+	Counting   bool      `json:"counting,omitempty" doc:"freed is being counted, and not known yet"`
 	InLog      int64     `json:"in_log" doc:"bytes whose newest content is in the log"`
 	Link       string    `json:"link" doc:"the path to use; it is there while attached"`
 	Device     string    `json:"device,omitempty" doc:"what the link points at; absent: detached"`

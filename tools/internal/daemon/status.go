@@ -29,7 +29,8 @@ func (d *daemon) describe(v placement.VolumeInfo) control.Volume {
 	c := control.Volume{
 		Name: v.Name, ID: v.ID, State: control.VolumeDetached, Snapshot: v.Snapshot,
 		Parent: v.Parent, Origin: v.Origin, Children: v.Children,
-		Size: v.Size, Mapped: v.Mapped, Unique: v.Unique, Freed: v.Freed, InLog: v.Dirty,
+		Size: v.Size, Mapped: v.Mapped, Unique: v.Unique, Freed: v.Freed, Counting: v.Counting,
+		InLog: v.Dirty,
 		Link: d.linkPath(v.Name), QueueDepth: v.QueueDepth, ReadOnly: v.ReadOnly || v.Snapshot,
 		Created: control.UTC(v.Created), InFlight: v.Open,
 		IO: control.VolumeIO{
