@@ -213,6 +213,9 @@ func (p *Pool) pushMark(c *Control) {
 		Kind: log.ItemMark, MarkKind: uint16(m.Kind), Body: m.Append(c.body[:0]), Ref: c,
 	}
 	p.ring.Lane(p.laneOf(m.Node)).Push(&c.item)
+	if planted("mark-before-durable") {
+		p.apply(p.ring.NextSeq(), m)
+	}
 }
 
 // endMarks ends an operation whose marks have all taken effect, or one of which has failed.
@@ -252,9 +255,17 @@ func (p *Pool) applyMarks() {
 	}
 	c := p.control
 	p.markDue = false
-	p.apply(c.seq, &c.marks[0])
+	if !planted("mark-before-durable") {
+		p.apply(c.seq, &c.marks[0])
+	}
 	if c.marks = c.marks[1:]; len(c.marks) > 0 {
 		p.coming = recordPages(int(c.marks[0].Count))
+		if planted("group-cut-at-two-times") {
+			for _, v := range c.holds {
+				v.held = false
+			}
+			p.admitWaiting()
+		}
 		p.pushMark(c)
 		return
 	}

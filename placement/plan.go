@@ -209,6 +209,11 @@ func (p *Pool) planSnapshot(c *Control) error {
 		m.Members = append(m.Members, Member{n.rec.ID, p.nextNode + uint32(i)})
 		c.holds = append(c.holds, p.open(n))
 	}
+	if planted("group-cut-at-two-times") && len(m.Members) > 1 {
+		first := m
+		first.Members, m.Members, m.Epoch = m.Members[:1], m.Members[1:], m.Epoch+1
+		c.marks = append(c.marks, first)
+	}
 	c.marks = append(c.marks, m)
 	return nil
 }

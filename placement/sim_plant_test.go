@@ -49,6 +49,7 @@ func TestPlanted(t *testing.T) {
 var treePlanted = []string{
 	"epoch-of-the-destage", "floor-moves-before-the-walk", "floor-moves-after-the-walk",
 	"neighbours-walked-at-once", "removed-node-not-replayed",
+	"mark-before-durable", "group-cut-at-two-times",
 }
 
 // plantEnv names the bug that a test binary of its own is to have.
