@@ -76,14 +76,14 @@ func TestCountAfterAnOlderSnapshotWasRemoved(t *testing.T) {
 func TestCountWaitsForTheLastChild(t *testing.T) {
 	r := newRig(t, 64<<20)
 	const leaves = 24
-	v := r.chain(leaves)
+	r.chain(leaves)
 	r.must(&Control{Op: CloneVolume, Name: "a@s2", To: "c"})
 	r.removed("a@s1")
 	if s2 := r.freedBy("a@s2"); s2 != 0 {
 		t.Errorf("two children: %d, want 0", s2)
 	}
 	r.open()
-	v = r.p.Volume("a")
+	v := r.p.Volume("a")
 	h := v.node.parent
 	if !h.uncounted() {
 		t.Fatal("nothing is to be counted")

@@ -31,7 +31,7 @@ func (d *daemon) describe(v placement.VolumeInfo) control.Volume {
 		Parent: v.Parent, Origin: v.Origin, Children: v.Children,
 		Size: v.Size, Mapped: v.Mapped, Unique: v.Unique, Freed: v.Freed, Counting: v.Counting,
 		InLog: v.Dirty,
-		Link: d.linkPath(v.Name), QueueDepth: v.QueueDepth, ReadOnly: v.ReadOnly || v.Snapshot,
+		Link:  d.linkPath(v.Name), QueueDepth: v.QueueDepth, ReadOnly: v.ReadOnly || v.Snapshot,
 		Created: control.UTC(v.Created), InFlight: v.Open,
 		IO: control.VolumeIO{
 			Reads: v.Stats.Reads, ReadBytes: v.Stats.ReadBytes,
