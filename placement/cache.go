@@ -18,6 +18,8 @@ const (
 	treePage  pageKey = iota + 1 // pages of maps and of the catalogue, by page address
 	blockPage                    // pages of the bitmap of capacity blocks
 	pagePage                     // pages of the bitmap of metadata pages
+
+	sharedBlock // data that volumes share, by block of the capacity device; see shared.go
 )
 
 const (
@@ -25,6 +27,7 @@ const (
 	keyNumber = 1<<keyShift - 1
 	noFrame   = -1
 	minFrames = 64
+	maxLives  = 3 // of a frame; see cache
 )
 
 func key(kind pageKey, number uint64) pageKey { return kind<<keyShift | pageKey(number) }
@@ -48,7 +51,8 @@ type frame struct {
 	key   pageKey
 	crc   uint32 // of the loaded content, from the parent
 	state frameState
-	ref   bool // used since the clock hand passed
+	lives uint8  // times that the clock hand passes it by
+	since uint32 // when it was taken, or got its latest life, in frames taken
 	dirty bool
 	pins  uint8
 
@@ -61,14 +65,25 @@ type frame struct {
 	waiters waitList
 }
 
-// cache holds metadata pages in a fixed number of frames and replaces them by the CLOCK rule.
+// cache holds metadata pages, and blocks of data that volumes share, in a fixed number of frames. It
+// replaces them by the CLOCK rule, with lives instead of one bit: the hand takes one from a frame
+// that it passes, and one without is replaced. A page begins without, and gets one when it is used
+// again after a while, burst frames later: the many lookups of one sequential read are one use. So
+// pages that are used once, however many there are, replace each other and not those that are in use.
 type cache struct {
 	p       *Pool
 	mem     []byte
 	frames  []frame
 	buckets []int32
 	hand    int
+	taken   uint32 // frames taken so far
+	burst   uint32
 	dirty   int // frames that are dirty
+	loading int // frames that are being loaded
+
+	shared  int // frames with shared blocks
+	lent    int // of these, being loaded
+	itsHand int // passes over all frames but those
 
 	good      []byte // the page that is being written over a bad copy
 	repairing bool
@@ -77,7 +92,7 @@ type cache struct {
 func newCache(p *Pool, frames int) *cache {
 	c := &cache{
 		p: p, mem: alignedBytes(frames * log.BlockSize), frames: make([]frame, frames),
-		good: alignedBytes(log.BlockSize),
+		good: alignedBytes(log.BlockSize), burst: uint32(frames / 16),
 	}
 	n := 1
 	for n < frames {
@@ -101,13 +116,28 @@ func (c *cache) bucket(k pageKey) *int32 {
 
 // lookup returns the frame of k, or noFrame.
 func (c *cache) lookup(k pageKey) int32 {
-	for i := *c.bucket(k); i != noFrame; i = c.frames[i].next {
-		if c.frames[i].key == k {
-			c.frames[i].ref = true
-			return i
-		}
+	i := c.find(k)
+	if i != noFrame {
+		c.used(i)
 	}
-	return noFrame
+	return i
+}
+
+// find does the same, but does not count as a use.
+func (c *cache) find(k pageKey) int32 {
+	i := *c.bucket(k)
+	for i != noFrame && c.frames[i].key != k {
+		i = c.frames[i].next
+	}
+	return i
+}
+
+// used gives a frame a life, if it was not in use just now.
+func (c *cache) used(i int32) {
+	if f := &c.frames[i]; f.lives < maxLives && c.taken-f.since >= c.burst {
+		f.lives++
+		f.since = c.taken
+	}
 }
 
 func (c *cache) link(i int32, k pageKey) {
@@ -124,34 +154,79 @@ func (c *cache) unlink(i int32) {
 	*at = c.frames[i].next
 }
 
-// take returns a frame for k, evicting a clean page, or noFrame when every frame is dirty, pinned
+// take returns a frame for k in place of a clean page, or noFrame when every frame is dirty, pinned
 // or being loaded. The frame is linked, valid and has whatever content it had.
 func (c *cache) take(k pageKey) int32 {
-	for range 2 * len(c.frames) {
-		i := int32(c.hand)
-		c.hand = (c.hand + 1) % len(c.frames)
-		f := &c.frames[i]
-		switch {
-		case f.state == frameLoading || f.dirty || f.pins > 0:
-		case f.ref:
-			f.ref = false
-		default:
-			if f.state != frameEmpty {
-				c.unlink(i)
+	i := c.victim(&c.hand, false)
+	if i != noFrame {
+		c.claim(i, k)
+	}
+	return i
+}
+
+// victim moves a hand on to the next frame that is to be replaced, of all or of those with shared
+// blocks.
+func (c *cache) victim(hand *int, shared bool) int32 {
+	for range maxLives + 1 {
+		some := false
+		for range c.frames {
+			i := *hand
+			if *hand++; *hand == len(c.frames) {
+				*hand = 0
 			}
-			f.state, f.ref, f.tree = frameValid, true, nil
-			c.link(i, k)
-			return i
+			f := &c.frames[i]
+			if f.state == frameLoading || f.dirty || f.pins > 0 ||
+				shared && (f.state == frameEmpty || f.key.kind() != sharedBlock) {
+				continue
+			}
+			if f.lives == 0 {
+				return int32(i)
+			}
+			f.lives--
+			some = true
+		}
+		if !some {
+			break
 		}
 	}
 	return noFrame
 }
 
-// drop forgets the page in frame i.
+// claim makes frame i that of k.
+func (c *cache) claim(i int32, k pageKey) {
+	if c.frames[i].state != frameEmpty {
+		c.drop(i)
+	}
+	c.taken++
+	f := &c.frames[i]
+	f.state, f.tree, f.since = frameValid, nil, c.taken
+	c.link(i, k)
+	if k.kind() == sharedBlock {
+		c.shared++
+	}
+}
+
+// drop forgets what is in frame i, which is not being loaded.
 func (c *cache) drop(i int32) {
 	c.setClean(i)
 	c.unlink(i)
-	c.frames[i].state = frameEmpty
+	f := &c.frames[i]
+	f.state, f.lives = frameEmpty, 0
+	if f.key.kind() == sharedBlock {
+		c.shared--
+	}
+}
+
+// setLoading says that frame i is being loaded with what has a checksum, and loaded, what came of it.
+func (c *cache) setLoading(i int32, crc uint32) {
+	c.frames[i].state, c.frames[i].crc = frameLoading, crc
+	c.loading++
+}
+
+func (c *cache) loaded(i int32, state frameState) {
+	c.frames[i].state = state
+	c.loading--
+	c.p.wake(&c.frames[i].waiters)
 }
 
 func (c *cache) setDirty(i int32) {
@@ -186,6 +261,7 @@ func (c *cache) need(k pageKey, crc uint32, w *waiter) (int32, error) {
 	case frameBad:
 		return noFrame, &DamagedError{Key: k.describe(), Page: k.number()}
 	default:
+		c.p.stats.PageHits++
 		return i, nil
 	}
 }
@@ -216,7 +292,7 @@ func (c *cache) load(k pageKey, crc uint32) int32 {
 		clear(c.page(i)) // a bitmap page that was never written: all is free
 		return i
 	}
-	c.frames[i].state, c.frames[i].crc = frameLoading, crc
+	c.setLoading(i, crc)
 	c.read(i, c.p.firstHome())
 	return i
 }
@@ -242,7 +318,7 @@ func (c *cache) OpDone(op *log.Op, err error) {
 	home := op.Dev
 	switch {
 	case err == nil && checksum(c.page(i)) == f.crc:
-		f.state = frameValid
+		c.loaded(i, frameValid)
 		if home != c.p.firstHome() {
 			c.repair(i)
 		}
@@ -253,9 +329,8 @@ func (c *cache) OpDone(op *log.Op, err error) {
 		c.p.ops.Again(op)
 		return
 	default:
-		f.state = frameBad
+		c.loaded(i, frameBad)
 	}
-	c.p.wake(&f.waiters)
 }
 
 // repair writes the good content of frame i over the bad copy in the first home: from a buffer of
@@ -282,6 +357,8 @@ func (k pageKey) describe() string {
 		return "block bitmap page"
 	case pagePage:
 		return "page bitmap page"
+	case sharedBlock:
+		return "shared block"
 	}
 	return "map page"
 }

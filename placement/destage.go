@@ -273,6 +273,7 @@ func (b *backend) writeRun() {
 		if b.batch[i].addr != addr+uint64(b.next-from) || b.batch[i].alone && b.next > from {
 			break
 		}
+		b.p.cache.forgetShared(b.batch[i].addr)
 		op.Bufs = append(op.Bufs, b.slot(i))
 	}
 	op.Arg = uint64(from) | uint64(b.next-from)<<32

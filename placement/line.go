@@ -10,6 +10,7 @@ type line struct {
 	id     uint32  // of its first node
 	base   *line   // the line it branched off; nil: none
 	upto   uint32  // node of base up to which that is its past
+	floor  uint32  // epochs up to it are those of other lines: several volumes may read what has them
 	dirty  uint64  // entries of the index
 	zeroed []*node // nodes with zero extents, by id
 }
@@ -22,7 +23,9 @@ func (n *node) begin(continues bool) {
 	case continues:
 		n.line = n.parent.line
 	default:
-		n.line = &line{id: n.rec.ID, base: n.parent.line, upto: n.parent.rec.ID}
+		n.line = &line{
+			id: n.rec.ID, base: n.parent.line, upto: n.parent.rec.ID, floor: n.floor,
+		}
 	}
 }
 

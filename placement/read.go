@@ -8,10 +8,11 @@ import (
 
 // source says where a block's content is.
 type source struct {
-	dev   log.Dev
-	kind  sourceKind
-	crc   uint32
-	block uint64 // block number on dev
+	dev    log.Dev
+	kind   sourceKind
+	shared bool // other volumes may read it, too
+	crc    uint32
+	block  uint64 // block number on dev
 }
 
 type sourceKind uint8
@@ -19,6 +20,7 @@ type sourceKind uint8
 const (
 	fromZeros sourceKind = iota
 	fromDevice
+	fromMemory  // it has been copied from the cache
 	fromNowhere // known to be lost
 )
 
@@ -38,7 +40,9 @@ func (p *Pool) locate(n *node, block uint64, w *waiter) (source, error) {
 		return source{}, nil
 	}
 	e, err := p.find(&m.tree, block, w)
-	return mapSource(e), err
+	s := mapSource(e)
+	s.shared = s.kind == fromDevice && e.Epoch <= n.line.floor
+	return s, err
 }
 
 func (p *Pool) dirtySource(d dirty) source {
@@ -80,11 +84,9 @@ func (p *Pool) read(r *Request) {
 		p.end(r, errno(syscall.EIO))
 		return
 	}
-	runs := 0
-	for i := 0; i < int(r.count); i = p.runEnd(r, i) {
-		if r.src[i].kind == fromDevice {
-			runs++
-		}
+	runs, err := p.copyCached(r)
+	if err != nil {
+		return
 	}
 	if runs > p.freeOps() {
 		p.waitOps(&r.waiter)
@@ -96,6 +98,33 @@ func (p *Pool) read(r *Request) {
 		p.readRun(r, i, next)
 	}
 	p.readEnded(r)
+}
+
+// copyCached copies the runs that the cache has, and returns how many are to be read. It waits, once
+// for each of them, while another request is reading what r wants.
+func (p *Pool) copyCached(r *Request) (runs int, err error) {
+	for i, next := 0, 0; i < int(r.count); i = next {
+		next = p.runEnd(r, i)
+		if r.src[i].kind != fromDevice {
+			continue
+		}
+		run := r.src[i:next]
+		all, wait := p.cache.hasShared(run)
+		switch {
+		case all:
+			p.cache.copyShared(run, r.Buf[i*log.BlockSize:])
+			for k := range run {
+				run[k].kind = fromMemory
+			}
+		case wait != noFrame && r.waits < maxSharedWaits:
+			r.waits++
+			p.cache.frames[wait].waiters.add(&r.waiter)
+			return 0, errWait
+		default:
+			runs++
+		}
+	}
+	return runs, nil
 }
 
 // locateAll fills r.src.
@@ -134,6 +163,7 @@ func (p *Pool) readRun(r *Request, from, to int) {
 	switch s := r.src[from]; s.kind {
 	case fromZeros:
 		clear(buf)
+	case fromMemory:
 	case fromNowhere:
 		r.failed = true
 		p.report(r, from, s, ErrLost)
@@ -143,6 +173,7 @@ func (p *Pool) readRun(r *Request, from, to int) {
 		op.Ref, op.Arg = r, uint64(from)|uint64(p.parity)<<32
 		p.readers[p.parity]++
 		r.pending++
+		p.cache.lendShared(r.src[from:to])
 		p.ops.Submit(op)
 	}
 }
@@ -154,18 +185,20 @@ func (d *reader) OpDone(op *log.Op, err error) {
 	p.leaveGrace(int(op.Arg >> 32))
 	buf := op.Bufs[0]
 	for i := 0; i*log.BlockSize < len(buf); i++ {
-		s := r.src[from+i]
+		s, block := &r.src[from+i], buf[i*log.BlockSize:(i+1)*log.BlockSize]
 		if err == nil {
-			if got := checksum(buf[i*log.BlockSize : (i+1)*log.BlockSize]); got != s.crc {
+			if got := checksum(block); got != s.crc {
 				err = &ChecksumError{Want: s.crc, Got: got}
 			}
 		}
 		if err == nil {
+			p.cache.keepShared(s, block)
 			continue
 		}
+		p.cache.missShared(s)
 		r.failed = true
 		if r.tries > 0 {
-			p.report(r, from+i, s, err)
+			p.report(r, from+i, *s, err)
 		}
 		err = opError(op, err)
 	}

@@ -91,6 +91,7 @@ type reqState struct {
 	pending int
 	failed  bool
 	tries   int
+	waits   int // for readers of the same blocks
 
 	edges  [2]edge // partial blocks: head and tail
 	crcs   [maxBlocks]uint32
@@ -107,7 +108,7 @@ type reqState struct {
 // begin prepares r's state for a new life.
 func (r *Request) begin(p *Pool) {
 	r.p, r.task, r.next, r.waiting = p, r, nil, false
-	r.Err, r.tries, r.failed, r.conflict = 0, 0, false, false
+	r.Err, r.tries, r.waits, r.failed, r.conflict = 0, 0, 0, false, false
 	r.since, r.needs, r.nitems = 0, needs{}, 0
 	r.edges = [2]edge{}
 	end := r.Off + r.Len

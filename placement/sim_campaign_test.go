@@ -108,6 +108,7 @@ var simShares = []struct {
 	{"a snapshot", func(c *simCover) bool { return c.snapshots > 0 }},
 	{"a snapshot of several volumes", func(c *simCover) bool { return c.groups > 0 }},
 	{"a clone", func(c *simCover) bool { return c.clones > 0 }},
+	{"a shared block from memory", func(c *simCover) bool { return c.shared > 0 }},
 	{"a rollback", func(c *simCover) bool { return c.rollbacks > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }

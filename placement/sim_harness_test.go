@@ -105,6 +105,7 @@ type simCover struct {
 	groups      int // snapshots of several volumes
 	clones      int
 	rollbacks   int
+	shared      int // blocks that volumes share, read from memory
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected

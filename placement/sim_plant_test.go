@@ -49,7 +49,7 @@ func TestPlanted(t *testing.T) {
 var treePlanted = []string{
 	"epoch-of-the-destage", "floor-moves-before-the-walk", "floor-moves-after-the-walk",
 	"neighbours-walked-at-once", "removed-node-not-replayed",
-	"mark-before-durable", "group-cut-at-two-times",
+	"mark-before-durable", "group-cut-at-two-times", "stale-shared-block",
 }
 
 // plantEnv names the bug that a test binary of its own is to have.

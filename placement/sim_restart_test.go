@@ -41,6 +41,7 @@ func (s *sim) restart() error {
 // was injected.
 func (s *sim) noMismatch() error {
 	st := &s.p.stats
+	s.cover.shared += int(st.SharedHits)
 	if n := st.Mismatches; n > 0 && !s.mismatch {
 		return fmt.Errorf("step %d: %d reads had to be done again", s.at, n)
 	}

@@ -9,11 +9,14 @@ type Stats struct {
 	LostBlocks  uint64 // acknowledged blocks that became unreadable in the log
 	BadBlocks   uint64 // blocks of the capacity device that could not be written
 	IndexProbes uint64 // lookups in the dirty index for reads and merges
-	PageReads   uint64 // metadata pages
-	PageWrites  uint64 // likewise, to both homes
+	PageHits    uint64 // lookups of metadata pages that were in memory
+	PageReads   uint64 // lookups that were not: the page was read
+	PageWrites  uint64 // metadata pages, to both homes
 	PageDamage  uint64 // copies of metadata pages that were bad
 	PageRepairs uint64 // of these, written anew from the other copy
 	Checkpoints uint64
+	SharedHits  uint64 // blocks that volumes share, copied from memory
+	SharedReads uint64 // likewise, read from the device
 
 	DestagedBlocks uint64 // blocks moved from the log to their places
 	DestageRuns    uint64 // device writes that this took

@@ -27,7 +27,8 @@ type Status struct {
 	IndexEntries, IndexUsed  int
 	ExtentsUsed              int
 	Pressure                 int // fullness of the log in thousandths
-	DirtyPages, CachedPages  int
+	Frames                   int // of the page cache, 4 KiB each
+	DirtyPages, SharedBlocks int // that it holds
 	Stalled                  int // volumes with writes that wait for room
 	Checkpointing, Destaging bool
 	Stats                    Stats
@@ -137,7 +138,8 @@ func (p *Pool) Status() Status {
 		Segments:     int(p.label.Segments),
 		SegmentBytes: int64(p.label.SegmentBlocks) * log.BlockSize,
 		IndexEntries: p.opt.IndexEntries, IndexUsed: p.index.len(), ExtentsUsed: p.zeros.len(),
-		DirtyPages: p.cache.dirty, CachedPages: len(p.cache.frames), Stalled: len(p.stalled),
+		Frames: len(p.cache.frames), DirtyPages: p.cache.dirty, SharedBlocks: p.cache.shared,
+		Stalled:       len(p.stalled),
 		Checkpointing: p.back.phase >= cutCatalogue,
 		Destaging:     p.back.phase > backIdle && p.back.phase < walkNode,
 		Stats:         p.stats, Regions: p.label.regions(),

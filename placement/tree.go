@@ -205,7 +205,7 @@ func (p *Pool) copyPage(f int32, e Entry, owned bool, w *waiter) (int32, uint64,
 		p.cache.link(f, k)
 		return f, addr, nil
 	}
-	n, err := p.newFrame(k, f)
+	n, err := p.newFrame(k, f, w)
 	if err != nil {
 		p.pages.unalloc(addr)
 		return noFrame, 0, err
@@ -213,14 +213,18 @@ func (p *Pool) copyPage(f int32, e Entry, owned bool, w *waiter) (int32, uint64,
 	return n, addr, nil
 }
 
-// newFrame takes a frame for a page that is created: a copy of the one in frame from, or empty.
-func (p *Pool) newFrame(k pageKey, from int32) (int32, error) {
+// newFrame takes a frame for a page that is created: a copy of the one in frame from, or empty. While
+// frames are lent to what is being loaded it waits for one of those.
+func (p *Pool) newFrame(k pageKey, from int32, w *waiter) (int32, error) {
 	if from != noFrame {
 		p.cache.frames[from].pins++
 		defer func() { p.cache.frames[from].pins-- }()
 	}
 	n := p.cache.take(k)
-	if n == noFrame {
+	switch {
+	case n == noFrame && p.cache.loading > 0:
+		return noFrame, p.waitOps(w)
+	case n == noFrame:
 		return noFrame, errTight
 	}
 	if from == noFrame {
