@@ -268,6 +268,10 @@ func (f *fakeBackend) Status(context.Context) (control.Status, error) {
 			Size: 15 << 40, Free: 15<<40 - 3<<30, Promised: 5 << 20, MetadataSize: 160 << 30,
 			MetadataFree: 159 << 30,
 		},
+		Cache: control.CacheStatus{
+			Size: 24 << 20, Dirty: 1 << 20, Shared: 6 << 20, PageHits: 970, PageMisses: 30,
+			BlockHits: 88, BlockMisses: 12,
+		},
 		Volumes: control.VolumeCounts{
 			Total: 5, Attached: 2, Snapshots: 2, Size: 1<<40 + 80<<30, Mapped: 15 << 30,
 		},

@@ -75,6 +75,10 @@ func statusText(s control.Status, volumes []control.Volume) string {
 	line("metadata", "%s used (of %s)",
 		units.FormatShare(s.Space.MetadataSize-s.Space.MetadataFree, s.Space.MetadataSize),
 		units.FormatSize(s.Space.MetadataSize))
+	line("cache", "%s, %s of it shared blocks, hits: %s of pages, %s of shared blocks",
+		units.FormatSize(s.Cache.Size), units.FormatSize(s.Cache.Shared),
+		hitShare(s.Cache.PageHits, s.Cache.PageMisses),
+		hitShare(s.Cache.BlockHits, s.Cache.BlockMisses))
 	line("volumes", "%d, %d attached, %d snapshots, %s in all, %s mapped", s.Volumes.Total,
 		s.Volumes.Attached, s.Volumes.Snapshots, units.FormatSize(s.Volumes.Size),
 		units.FormatSize(s.Volumes.Mapped))
@@ -146,6 +150,11 @@ func damageText(d control.DamageStatus) string {
 		parts = append(parts, "last: "+d.Last)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// hitShare returns which share of lookups were hits.
+func hitShare(hits, misses uint64) string {
+	return units.FormatShare(int64(hits), int64(hits+misses))
 }
 
 func perMille(n int) string { return units.FormatShare(int64(n), 1000) }

@@ -132,6 +132,7 @@ type Status struct {
 	Devices  []DeviceStatus `json:"devices" doc:"fast device first"`
 	Log      LogStatus      `json:"log" doc:"the log"`
 	Space    SpaceStatus    `json:"space" doc:"the capacity device"`
+	Cache    CacheStatus    `json:"cache" doc:"what is kept in memory"`
 	Volumes  VolumeCounts   `json:"volumes" doc:"how many; list names them"`
 	Work     WorkStatus     `json:"work" doc:"what was done since the daemon started"`
 	Damage   DamageStatus   `json:"damage" doc:"what was found bad since the daemon started"`
@@ -215,6 +216,18 @@ type SpaceStatus struct {
 	MetadataFree int64 `json:"metadata_free" doc:"of these"`
 }
 
+// CacheStatus describes the memory for metadata pages and for blocks that volumes share. Hits and
+// misses count since the daemon started.
+type CacheStatus struct {
+	Size        int64  `json:"size" doc:"bytes for both"`
+	Dirty       int64  `json:"dirty" doc:"of these, pages that the next checkpoint writes"`
+	Shared      int64  `json:"shared" doc:"of these, blocks that clones have from their snapshot"`
+	PageHits    uint64 `json:"page_hits" doc:"lookups of metadata pages that were there"`
+	PageMisses  uint64 `json:"page_misses" doc:"that had to be read"`
+	BlockHits   uint64 `json:"block_hits" doc:"shared blocks that were there"`
+	BlockMisses uint64 `json:"block_misses" doc:"shared blocks that had to be read"`
+}
+
 // VolumeCounts says how many volumes there are.
 type VolumeCounts struct {
 	Total     int   `json:"total" doc:"all; snapshots do not count"`
@@ -234,7 +247,6 @@ type WorkStatus struct {
 	DiscardedBytes uint64 `json:"discarded_bytes" doc:"discarded in the log, so never moved"`
 	IndexStalls    uint64 `json:"index_stalls" doc:"times that a write found the index full"`
 	SpaceStalls    uint64 `json:"space_stalls" doc:"times that a write found no space promised"`
-	PageReads      uint64 `json:"page_reads" doc:"metadata pages"`
 	PageWrites     uint64 `json:"page_writes" doc:"metadata pages, both copies"`
 }
 

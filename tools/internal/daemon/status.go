@@ -75,7 +75,8 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Time: time.Now().UTC().Truncate(time.Second), State: control.PoolOK,
 		Warnings: d.warn.all(), Daemon: d.daemonStatus(), Pool: d.poolStatus(st),
 		Devices: d.deviceStatus(io), Log: d.logStatus(st, io), Space: spaceStatus(st),
-		Volumes: d.counts(list), Work: workStatus(st), Damage: damageStatus(st),
+		Volumes: d.counts(list), Cache: cacheStatus(st), Work: workStatus(st),
+		Damage: damageStatus(st),
 	}
 	for _, r := range st.Regions {
 		s.Regions = append(s.Regions, control.Region{
@@ -255,7 +256,18 @@ func workStatus(st placement.Status) control.WorkStatus {
 		AbsorbedBytes:  st.Stats.AbsorbedBlocks * log.BlockSize,
 		DiscardedBytes: st.Stats.DroppedBlocks * log.BlockSize,
 		IndexStalls:    st.Stats.IndexStalls, SpaceStalls: st.Stats.SpaceStalls,
-		PageReads: st.Stats.PageReads, PageWrites: st.Stats.PageWrites,
+		PageWrites: st.Stats.PageWrites,
+	}
+}
+
+func cacheStatus(st placement.Status) control.CacheStatus {
+	return control.CacheStatus{
+		Size:       int64(st.Frames) * log.BlockSize,
+		Dirty:      int64(st.DirtyPages) * log.BlockSize,
+		Shared:     int64(st.SharedBlocks) * log.BlockSize,
+		PageHits:   st.Stats.PageHits,
+		PageMisses: st.Stats.PageReads,
+		BlockHits:  st.Stats.SharedHits, BlockMisses: st.Stats.SharedReads,
 	}
 }
 
