@@ -139,6 +139,56 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// TestAllocationsOfSharedReads counts what reads of clones allocate: from memory, from the device, and
+// when they wait for each other.
+func TestAllocationsOfSharedReads(t *testing.T) {
+	e := newEngine(t)
+	v := e.volume(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	reqs := e.requests(v)
+	for range 1000 {
+		e.round(t, reqs, rng, placement.Write)
+	}
+	control := func(c *placement.Control) *placement.Volume {
+		for e.p.Control(c); e.p.NextControl() == nil; {
+			e.turn()
+		}
+		if c.Err != nil {
+			t.Fatal(c.Err)
+		}
+		return c.Vol
+	}
+	control(&placement.Control{Op: placement.SnapshotVolume, Names: []string{"v"}, To: "s"})
+	control(&placement.Control{Op: placement.Drain})
+	a := control(&placement.Control{Op: placement.CloneVolume, Name: "v@s", To: "a"})
+	b := control(&placement.Control{Op: placement.CloneVolume, Name: "v@s", To: "b"})
+	for i := range reqs {
+		reqs[i].Vol = []*placement.Volume{a, b}[i%2]
+	}
+	round := func() {
+		for i := range reqs {
+			if i%2 == 0 {
+				reqs[i].Off = rng.Int64N(a.Size()/4096) * 4096
+			} else {
+				reqs[i].Off = reqs[i-1].Off
+			}
+			reqs[i].Kind = placement.Read
+			e.p.Submit(&reqs[i])
+		}
+		e.finish(t, len(reqs))
+	}
+	for range 500 {
+		round()
+	}
+	n := testing.AllocsPerRun(4000, round)
+	st := e.p.Status()
+	t.Logf("%.4f allocations per request; %d blocks from memory, %d from the device", n/depth,
+		st.Stats.SharedHits, st.Stats.SharedReads)
+	if n/depth > 0.01 || st.Stats.SharedHits == 0 || int(st.Stats.SharedReads) <= st.Frames {
+		t.Errorf("%.4f allocations per request, want 0: %+v", n/depth, st.Stats)
+	}
+}
+
 func benchmark(b *testing.B, k placement.Kind) {
 	e := newEngine(b)
 	reqs := e.requests(e.volume(b))

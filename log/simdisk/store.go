@@ -9,12 +9,17 @@ import (
 
 // The store holds a disk's content sparsely, per block of 4 KiB: the durable content and the
 // versions written since. What was never written costs nothing, a block that repeats its first 64
-// bytes costs these (tests write such patterns by the gigabyte), any other costs its 4 KiB.
+// bytes costs these (tests write such patterns by the gigabyte), so does one that is zero but for 64
+// bytes (a page of a map with little in it), any other costs its 4 KiB.
 
-// content is the bytes of a block: empty for zeros, patternSize bytes that repeat, or all of them.
+// content is the bytes of a block: empty for zeros, patternSize bytes that repeat, spotSize for the
+// bytes that are not zero, or all of them.
 type content []byte
 
-const patternSize = 64
+const (
+	patternSize = 64
+	spotSize    = patternSize + 1 // the last byte says where: the block's how manieth 64 bytes
+)
 
 // version is a write to a block that a power cut may or may not keep.
 type version struct {
@@ -95,9 +100,22 @@ func (s *store) pack(p []byte) content {
 		}
 		return append(make(content, 0, patternSize), p[:patternSize]...)
 	}
+	if at, ok := spot(p); ok {
+		c := append(make(content, 0, spotSize), p[at*patternSize:(at+1)*patternSize]...)
+		return append(c, byte(at))
+	}
 	c := s.page()
 	copy(c, p)
 	return c
+}
+
+// spot returns which 64 bytes of a block are not zero, if those are the only ones.
+func spot(p []byte) (at int, ok bool) {
+	for at*patternSize < len(p) && bytes.Equal(p[at*patternSize:(at+1)*patternSize], zeros[:patternSize]) {
+		at++
+	}
+	rest := p[min((at+1)*patternSize, len(p)):]
+	return at, bytes.Equal(rest, zeros[:len(rest)])
 }
 
 // page returns a whole block of content, with anything in it.
@@ -127,6 +145,14 @@ func (c content) read(p []byte, from int) {
 		for n < len(p) {
 			n += copy(p[n:], c)
 		}
+	case spotSize:
+		clear(p)
+		at := int(c[patternSize])*patternSize - from // in p
+		if at < 0 {
+			copy(p, c[min(-at, patternSize):patternSize])
+		} else if at < len(p) {
+			copy(p[at:], c[:patternSize])
+		}
 	default:
 		copy(p, c[from:])
 	}
@@ -140,6 +166,10 @@ func (c content) equal(p []byte) bool {
 	case patternSize:
 		return bytes.Equal(p[:patternSize], c) &&
 			bytes.Equal(p[patternSize:], p[:log.BlockSize-patternSize])
+	case spotSize:
+		at, ok := spot(p)
+		return ok && at == int(c[patternSize]) &&
+			bytes.Equal(p[at*patternSize:(at+1)*patternSize], c[:patternSize])
 	}
 	return bytes.Equal(p, c)
 }
