@@ -269,11 +269,15 @@ func (c *checker) verify(dev log.Dev, off int64, crc uint32, id uint32, block ui
 		}
 	}
 	if err != nil {
-		name := ""
-		if n := c.p.nodes[id]; n != nil {
-			name = n.rec.Name
-		}
-		return fmt.Errorf("volume %q, block %d: %w", name, block, err)
+		return fmt.Errorf("%s, block %d: %w", c.object(id), block, err)
 	}
 	return nil
+}
+
+// object names a node as messages do.
+func (c *checker) object(id uint32) string {
+	if n := c.p.nodes[id]; n != nil && n.rec.Name != "" {
+		return Object(n.rec.Name)
+	}
+	return fmt.Sprintf("removed volume #%d", id)
 }

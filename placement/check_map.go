@@ -108,7 +108,7 @@ func (c *checker) checkMap(n *node, e Entry, level uint8, first uint64) {
 		case child.Flags == 0, at+span <= n.rec.Cursor:
 		case at >= n.blocks():
 			c.problem("map page", false, fmt.Errorf(
-				"volume %q: block %d is beyond its end: %w", n.rec.Name, at, ErrDamaged))
+				"%s: block %d is beyond its end: %w", c.object(n.rec.ID), at, ErrDamaged))
 		case level > 1:
 			c.checkMap(n, child, level-1, at)
 		default:
@@ -121,7 +121,7 @@ func (c *checker) checkMap(n *node, e Entry, level uint8, first uint64) {
 // in place after the last checkpoint does not match its entry; its newer content is in the log.
 func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 	if err := e.validate(c.label.CapacityBlocks); err != nil {
-		c.problem("map entry", false, fmt.Errorf("volume %q, block %d: %w", n.rec.Name, at, err))
+		c.problem("map entry", false, fmt.Errorf("%s, block %d: %w", c.object(n.rec.ID), at, err))
 		return
 	}
 	if e.Flags&FlagMapped == 0 {
@@ -129,8 +129,8 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 	}
 	again, elsewhere := c.blocks.add(e.Addr, printOf(c.family(n), 0, at))
 	if elsewhere {
-		c.problem("map entry", false, fmt.Errorf("volume %q, block %d: capacity block %d "+
-			"is reached twice: %w", n.rec.Name, at, e.Addr, ErrDamaged))
+		c.problem("map entry", false, fmt.Errorf("%s, block %d: capacity block %d "+
+			"is reached twice: %w", c.object(n.rec.ID), at, e.Addr, ErrDamaged))
 	}
 	if again {
 		return

@@ -19,15 +19,17 @@ var (
 	// for what it is to hold.
 	ErrSize = errors.New("not a valid size")
 	// ErrAttached is returned when something can only be done to a detached volume.
-	ErrAttached = errors.New("the volume is attached")
+	ErrAttached = errors.New("it is attached")
 	// ErrNotAttached is returned when something can only be done to an attached volume.
-	ErrNotAttached = errors.New("the volume is not attached")
+	ErrNotAttached = errors.New("it is not attached")
 	// ErrSnapshots is returned when a volume is to be removed that has snapshots.
 	ErrSnapshots = errors.New("the volume has snapshots")
 	// ErrSnapshot is returned when something cannot be done to a snapshot.
 	ErrSnapshot = errors.New("a snapshot does not change")
 	// ErrNotSnapshot is returned when something can only be done with a snapshot.
 	ErrNotSnapshot = errors.New("not a snapshot; take one first")
+	// ErrUnrelated is returned when two are to be compared that do not begin as the same snapshot.
+	ErrUnrelated = errors.New("they have no snapshot in common")
 	// ErrInUse is returned when somebody else has claimed a device, or has a volume open.
 	ErrInUse = errors.New("in use")
 	// ErrTooMany is returned when a limit of the pool or of the format would be passed.

@@ -62,3 +62,11 @@ func ValidSize(bytes int64) error {
 	}
 	return nil
 }
+
+// Object names a volume or snapshot as messages do.
+func Object(name string) string {
+	if strings.Contains(name, "@") {
+		return fmt.Sprintf("snapshot %q", name)
+	}
+	return fmt.Sprintf("volume %q", name)
+}

@@ -21,7 +21,7 @@ func (p *Pool) planMarks(c *Control) error {
 	}
 	n := p.names[c.Name]
 	if n == nil {
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNoVolume)
+		return fmt.Errorf("%s: %w", Object(c.Name), ErrNoVolume)
 	}
 	switch c.Op {
 	case AttachVolume:
@@ -53,7 +53,7 @@ func (p *Pool) mayAdd(more int) error {
 // mayName checks that a name may be given.
 func (p *Pool) mayName(name string) error {
 	if p.names[name] != nil {
-		return fmt.Errorf("volume %q: %w", name, ErrExists)
+		return fmt.Errorf("%s: %w", Object(name), ErrExists)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (p *Pool) planAttach(c *Control, n *node) error {
 
 func (p *Pool) planDetach(c *Control, n *node) error {
 	if n.rec.Flags&NodeAttached == 0 {
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNotAttached)
+		return fmt.Errorf("%s: %w", Object(c.Name), ErrNotAttached)
 	}
 	if err := n.quiet(); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (p *Pool) planDetach(c *Control, n *node) error {
 // detached checks that nobody uses a volume or snapshot.
 func (n *node) detached() error {
 	if n.rec.Flags&NodeAttached != 0 {
-		return fmt.Errorf("volume %q: %w", n.rec.Name, ErrAttached)
+		return fmt.Errorf("%s: %w", Object(n.rec.Name), ErrAttached)
 	}
 	return n.quiet()
 }
@@ -120,7 +120,7 @@ func (n *node) detached() error {
 // quiet checks that no requests are under way.
 func (n *node) quiet() error {
 	if n.vol != nil && n.vol.open > 0 {
-		return fmt.Errorf("volume %q: %d requests under way: %w", n.rec.Name, n.vol.open, ErrInUse)
+		return fmt.Errorf("%s: %d requests under way: %w", Object(n.rec.Name), n.vol.open, ErrInUse)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func (p *Pool) planRemove(c *Control) error {
 	for _, name := range names {
 		n := p.names[name]
 		if n == nil {
-			return fmt.Errorf("volume %q: %w", name, ErrNoVolume)
+			return fmt.Errorf("%s: %w", Object(name), ErrNoVolume)
 		}
 		if err := n.detached(); err != nil {
 			return err
@@ -197,11 +197,11 @@ func (p *Pool) planSnapshot(c *Control) error {
 		n := p.names[name]
 		switch {
 		case n == nil:
-			return fmt.Errorf("volume %q: %w", name, ErrNoVolume)
+			return fmt.Errorf("%s: %w", Object(name), ErrNoVolume)
 		case n.frozen():
 			return fmt.Errorf("snapshot %q: %w", name, ErrSnapshot)
 		case slices.Contains(c.Names[:i], name):
-			return fmt.Errorf("volume %q: named twice: %w", name, ErrConfig)
+			return fmt.Errorf("%s: named twice: %w", Object(name), ErrConfig)
 		}
 		if err := p.mayName(name + "@" + c.To); err != nil {
 			return err
@@ -225,7 +225,7 @@ func (p *Pool) planClone(c *Control) error {
 	case n == nil:
 		return fmt.Errorf("snapshot %q: %w", c.Name, ErrNoVolume)
 	case !n.frozen():
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNotSnapshot)
+		return fmt.Errorf("%s: %w", Object(c.Name), ErrNotSnapshot)
 	}
 	m := Mark{
 		Kind: MarkClone, Node: p.nextNode, Parent: n.rec.ID, Epoch: p.epoch, Time: c.Time,
@@ -277,9 +277,9 @@ func (p *Pool) planRollback(c *Control, n *node) error {
 	v := p.names[name]
 	switch {
 	case !has || !n.frozen():
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNotSnapshot)
+		return fmt.Errorf("%s: %w", Object(c.Name), ErrNotSnapshot)
 	case v == nil:
-		return fmt.Errorf("volume %q: %w", name, ErrNoVolume)
+		return fmt.Errorf("%s: %w", Object(name), ErrNoVolume)
 	}
 	if err := v.detached(); err != nil {
 		return err
@@ -306,7 +306,7 @@ func (p *Pool) planRename(c *Control, n *node) error {
 	volume, _, has := strings.Cut(c.To, "@")
 	was, _, _ := strings.Cut(n.rec.Name, "@")
 	if has != n.frozen() || has && volume != was {
-		return fmt.Errorf("volume %q cannot be named %q: %w", c.Name, c.To, ErrName)
+		return fmt.Errorf("%s cannot be named %q: %w", Object(c.Name), c.To, ErrName)
 	}
 	if err := p.mayRename(n); err != nil {
 		return err

@@ -30,7 +30,7 @@ type Stats struct {
 
 // BlockError names a block that could not be read.
 type BlockError struct {
-	Volume  string
+	Volume  string // or snapshot
 	Block   uint64 // of the volume, in blocks
 	Device  string // "fast", "capacity"
 	Address uint64 // on the device, in blocks
@@ -38,8 +38,8 @@ type BlockError struct {
 }
 
 func (e *BlockError) Error() string {
-	return fmt.Sprintf("volume %q, block %d (%s device, block %d): %v",
-		e.Volume, e.Block, e.Device, e.Address, e.Err)
+	return fmt.Sprintf("%s, block %d (%s device, block %d): %v",
+		Object(e.Volume), e.Block, e.Device, e.Address, e.Err)
 }
 
 // Unwrap returns the cause.

@@ -156,7 +156,7 @@ func VolumeOf(name string) string {
 }
 
 // Object names a volume or snapshot as messages do.
-func Object(name string) string { return fmt.Sprintf("%s %q", kind(name), name) }
+func Object(name string) string { return placement.Object(name) }
 
 func kind(name string) string {
 	if IsSnapshot(name) {

@@ -53,7 +53,7 @@ func (d *daemon) needDriver(name, or string) error {
 	}
 	return &control.Error{
 		Code:    control.ErrorOf(err).Code,
-		Message: fmt.Sprintf("volume %q: no device: %v", name, err), Err: err,
+		Message: fmt.Sprintf("%s: no device: %v", control.Object(name), err), Err: err,
 		Next: "unblend doctor, or: " + or,
 	}
 }

@@ -67,7 +67,7 @@ func (s *Shard) Infos(names []string) ([]placement.VolumeInfo, error) {
 		}
 	})
 	if err == nil && missing >= 0 {
-		err = fmt.Errorf("volume %q: %w", names[missing], placement.ErrNoVolume)
+		err = fmt.Errorf("%s: %w", placement.Object(names[missing]), placement.ErrNoVolume)
 	}
 	return list, err
 }

@@ -34,7 +34,7 @@ func (s *Shard) Serve(dev *ublk.Device, vol *placement.Volume) (*Device, error) 
 		return nil, e
 	}
 	if err != nil {
-		return nil, fmt.Errorf("volume %q: %w", vol.Name(), err)
+		return nil, fmt.Errorf("%s: %w", placement.Object(vol.Name()), err)
 	}
 	return &Device{s, d}, nil
 }
@@ -98,7 +98,7 @@ func (s *Shard) queueEvent(d *device, c uring.CQE) {
 // fault reports what went wrong with one device.
 func (s *Shard) fault(d *device, err error) {
 	if s.cfg.Fault != nil {
-		s.cfg.Fault(fmt.Errorf("volume %q: %w", d.vol.Name(), err))
+		s.cfg.Fault(fmt.Errorf("%s: %w", placement.Object(d.vol.Name()), err))
 	}
 }
 
