@@ -94,6 +94,8 @@ type Pool struct {
 	controls     controlQueue
 	control      *Control // the operation under way
 	controlsDone controlQueue
+	diffs        waitList // pages of comparisons that go on in the next turn
+	diffsDone    waitList
 	stats        Stats
 }
 
@@ -141,7 +143,8 @@ func (p *Pool) Tick(now int64) { p.now = now }
 func (p *Pool) Run() bool {
 	if p.ring == nil {
 		p.runTasks()
-		return p.runControls()
+		more := p.stepDiffs()
+		return p.runControls() || more
 	}
 	p.runTasks()
 	p.admitWaiting()
@@ -149,6 +152,7 @@ func (p *Pool) Run() bool {
 	more := p.back.step()
 	p.applyMarks()
 	more = p.runControls() || more
+	more = p.stepDiffs() || more
 	if p.room() != room || p.readOnly != nil || p.released {
 		p.released = false
 		p.admitWaiting() // the step may have made room, or a mark was waited for

@@ -21,7 +21,7 @@ const (
 	fromZeros sourceKind = iota
 	fromDevice
 	fromMemory  // it has been copied from the cache
-	fromNowhere // known to be lost
+	fromNowhere // known to be lost; the checksum is that of what it was
 )
 
 // locate finds the present content of a block: in the log, by the lines that the node comes from
@@ -50,7 +50,7 @@ func (p *Pool) dirtySource(d dirty) source {
 	case d.flags&dirtyZero != 0:
 		return source{}
 	case d.flags&dirtyLost != 0:
-		return source{kind: fromNowhere}
+		return source{kind: fromNowhere, crc: d.crc}
 	}
 	return source{
 		dev: log.Fast, kind: fromDevice, crc: d.crc,
@@ -61,7 +61,7 @@ func (p *Pool) dirtySource(d dirty) source {
 func mapSource(e Entry) source {
 	switch {
 	case e.Flags&FlagLost != 0:
-		return source{kind: fromNowhere}
+		return source{kind: fromNowhere, crc: e.CRC}
 	case e.Flags&FlagMapped == 0:
 		return source{}
 	}

@@ -106,6 +106,7 @@ var simShares = []struct {
 	{"a full pool", func(c *simCover) bool { return c.stalls+c.enospc > 0 }},
 	{"a volume replaced", func(c *simCover) bool { return c.replaced > 0 }},
 	{"a snapshot", func(c *simCover) bool { return c.snapshots > 0 }},
+	{"a comparison", func(c *simCover) bool { return c.diffs > 0 }},
 	{"a snapshot of several volumes", func(c *simCover) bool { return c.groups > 0 }},
 	{"a clone", func(c *simCover) bool { return c.clones > 0 }},
 	{"a shared block from memory", func(c *simCover) bool { return c.shared > 0 }},

@@ -103,6 +103,7 @@ type simCover struct {
 	replaced    int // volumes removed and made anew
 	snapshots   int
 	groups      int // snapshots of several volumes
+	diffs       int // comparisons
 	clones      int
 	rollbacks   int
 	shared      int // blocks that volumes share, read from memory

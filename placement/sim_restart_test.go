@@ -251,6 +251,9 @@ func (s *sim) finalCheck() error {
 		s.verify(nil)
 		s.settle()
 		if s.err == nil {
+			s.fail(s.compareAll())
+		}
+		if s.err == nil {
 			s.control(&simControl{
 				Control: Control{Op: end}, step: &simStep{do: stepShutdown, verify: true, check: true},
 			})
