@@ -80,7 +80,7 @@ func (f *fakeBackend) find(name string) (control.Volume, error) {
 	all := fakeVolumes()
 	i := slices.IndexFunc(all, func(v control.Volume) bool { return v.Name == name && !v.Hidden })
 	if i < 0 {
-		return control.Volume{}, fmt.Errorf("volume %q: %w", name, placement.ErrNoVolume)
+		return control.Volume{}, fmt.Errorf("%s: %w", placement.Object(name), placement.ErrNoVolume)
 	}
 	return all[i], nil
 }
@@ -88,7 +88,7 @@ func (f *fakeBackend) find(name string) (control.Volume, error) {
 // free refuses a name that something has.
 func (f *fakeBackend) free(name string) error {
 	if _, err := f.find(name); err == nil {
-		return fmt.Errorf("volume %q: %w", name, placement.ErrExists)
+		return fmt.Errorf("%s: %w", placement.Object(name), placement.ErrExists)
 	}
 	return nil
 }
@@ -172,6 +172,38 @@ func (f *fakeBackend) Snapshot(_ context.Context, r control.SnapshotRequest) (
 		made = append(made, v)
 	}
 	return made, nil
+}
+
+// Diff answers with pages that end within extents. What is compared
+// with web1@tuesday is removed after the first.
+func (f *fakeBackend) Diff(_ context.Context, r control.DiffRequest) (page control.DiffPage, err error) {
+	to, err := f.find(r.To)
+	if r.From != "" && err == nil {
+		_, err = f.find(r.From)
+	}
+	switch {
+	case err != nil:
+		return page, err
+	case r.ToID != 0 && (r.ToID != to.ID || r.From == "web1@tuesday"):
+		return page, fmt.Errorf("%s: %w", placement.Object(r.To), placement.ErrNoVolume)
+	case r.From == "busy":
+		return page, fmt.Errorf("%s and %s: %w", placement.Object(r.From), placement.Object(r.To),
+			placement.ErrUnrelated)
+	}
+	page = control.DiffPage{ToID: to.ID, FromSize: 10 << 30, Size: to.Size, Next: r.Offset + 5<<30}
+	all := []control.DiffExtent{
+		{Offset: 0, Length: 4096, Type: control.DiffData},
+		{Offset: 4 << 30, Length: 1 << 30, Type: control.DiffZero},
+		{Offset: 5 << 30, Length: 8192, Type: control.DiffZero},
+		{Offset: 5<<30 + 8192, Length: 65536, Type: control.DiffData},
+		{Offset: 19 << 30, Length: 1 << 30, Type: control.DiffData},
+	}
+	for _, e := range all {
+		if r.Offset <= e.Offset && e.Offset < page.Next {
+			page.Extents = append(page.Extents, e)
+		}
+	}
+	return page, nil
 }
 
 func (f *fakeBackend) Clone(_ context.Context, r control.CloneRequest) (control.Volume, error) {

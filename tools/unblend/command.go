@@ -25,6 +25,7 @@ type command struct {
 	min, max int         // how many arguments that are no flags
 	complete completions // what those are
 	hidden   bool        // not in the list
+	lines    bool        // --json prints documents of a line each, as they come
 	daemon   bool        // talks to the daemon, so --timeout makes sense
 
 	// setup declares the verb's own flags and returns what to do once they are parsed.
@@ -72,7 +73,11 @@ func (c *command) flagSet(common *commonFlags) (*pflag.FlagSet, action) {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	do := c.setup(fs)
-	fs.BoolVar(&common.json, "json", false, "print one JSON document (unblend help json)")
+	usage := "print one JSON document (unblend help json)"
+	if c.lines {
+		usage = "print JSON documents, one a line (unblend help json)"
+	}
+	fs.BoolVar(&common.json, "json", false, usage)
 	fs.StringVar(&common.socket, "socket", control.DefaultSocket, "`PATH` of the daemon's socket")
 	if c.daemon {
 		fs.Var(&common.timeout, "timeout", "give up after this long (30s, 5min; 0: never)")

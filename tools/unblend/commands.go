@@ -12,6 +12,7 @@ func commands() []*command {
 		detachCommand(),
 		snapshotCommand(),
 		cloneCommand(),
+		diffCommand(),
 		rollbackCommand(),
 		renameCommand(),
 		resizeCommand(),

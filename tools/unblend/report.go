@@ -37,7 +37,7 @@ func report(s streams, err error, in *invocation) int {
 	e := control.ErrorOf(err)
 	fmt.Fprintln(s.err, "unblend: "+oneLine(e.Error()))
 	if in != nil && in.common.json {
-		if err := printJSON(s.out, e.Document()); err != nil {
+		if err := in.document(e.Document()); err != nil {
 			fmt.Fprintln(s.err, "unblend: "+err.Error())
 		}
 	}
@@ -47,6 +47,18 @@ func report(s streams, err error, in *invocation) int {
 // oneLine keeps what a device or a daemon said from taking the terminal over.
 func oneLine(s string) string {
 	return units.Printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
+
+// document prints one document in the form of the verb.
+func (in *invocation) document(doc any) error {
+	if !in.cmd.lines {
+		return printJSON(in.out, doc)
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return print(in.out, string(b)+"\n")
 }
 
 // printJSON prints one document.

@@ -15,29 +15,60 @@ import (
 
 func snapshotCommand() *command {
 	return &command{
-		name: "snapshot", args: "VOLUME@SNAPSHOT...", min: 1, max: 1 << 16, complete: completeVolumes,
+		name: "snapshot", args: "VOLUME@SNAPSHOT... | --group VOLUME... @SNAPSHOT", min: 1, max: 1 << 16, complete: completeVolumes,
 		daemon: true, short: "keep what volumes hold at this moment",
 		long: `Takes no time and no space, and guests go on. What a guest has written and not yet
 flushed out of its own cache is not in it: let it sync, or freeze its file systems.
 
-Several volumes are frozen at the same moment, under one name: up to 112 at a time.`,
+Several volumes are frozen at the same moment, under one name: up to 112 at a time.
+With --group they are named first, and the name comes once, at the end.`,
 		examples: []string{
 			"unblend snapshot web1@monday", "unblend snapshot db1@nightly db1-log@nightly",
+			"unblend snapshot --group db1 db1-log @nightly",
 		},
-		setup: func(*pflag.FlagSet) action { return snapshot },
+		setup: func(fs *pflag.FlagSet) action {
+			group := fs.Bool("group", false, "the volumes, then @SNAPSHOT")
+			return func(ctx context.Context, in *invocation) error { return snapshot(ctx, in, *group) }
+		},
 	}
 }
 
-func snapshot(ctx context.Context, in *invocation) error {
+// ungrouped returns the names of a group's snapshots.
+func ungrouped(in *invocation) ([]string, error) {
+	last := len(in.args) - 1
+	to := in.args[last]
+	if last == 0 || !strings.HasPrefix(to, "@") {
+		return nil, usageError(in.cmd, fmt.Sprintf("%q: with --group the volumes come first, then @SNAPSHOT",
+			to))
+	}
+	var names []string
+	for _, volume := range in.args[:last] {
+		if control.IsSnapshot(volume) {
+			return nil, usageError(in.cmd, fmt.Sprintf("%q: with --group the name comes once, at the end",
+				volume))
+		}
+		names = append(names, volume+to)
+	}
+	return names, nil
+}
+
+func snapshot(ctx context.Context, in *invocation, group bool) error {
+	names := in.args
+	if group {
+		var err error
+		if names, err = ungrouped(in); err != nil {
+			return err
+		}
+	}
 	var r control.SnapshotRequest
-	for _, name := range in.args {
+	for _, name := range names {
 		volume, snap, is := strings.Cut(name, "@")
 		if !is {
 			return usageError(in.cmd, fmt.Sprintf("%q: the name of the snapshot is missing", name))
 		}
 		if len(r.Volumes) > 0 && snap != r.Name {
 			return usageError(in.cmd, fmt.Sprintf("%q and %q: snapshots of one moment have one name",
-				in.args[0], name))
+				names[0], name))
 		}
 		r.Volumes, r.Name = append(r.Volumes, volume), snap
 	}

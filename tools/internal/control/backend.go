@@ -19,6 +19,8 @@ type Backend interface {
 	Snapshot(ctx context.Context, r SnapshotRequest) ([]Volume, error)
 	// Clone makes volumes that begin as a snapshot is, all of them or none, and returns the first.
 	Clone(ctx context.Context, r CloneRequest) (Volume, error)
+	// Diff returns one page of what differs between two volumes or snapshots.
+	Diff(ctx context.Context, r DiffRequest) (DiffPage, error)
 	// Rollback makes a volume what a snapshot of it is. It refuses (CodeInUse) while somebody has
 	// it open; if it has a device it has one again afterwards.
 	Rollback(ctx context.Context, r RollbackRequest) (Volume, error)

@@ -112,6 +112,7 @@ var sentinels = []struct {
 	{units.ErrSize, CodeBadRequest},
 	{placement.ErrSnapshot, CodeBadRequest},
 	{placement.ErrNotSnapshot, CodeBadRequest},
+	{placement.ErrUnrelated, CodeBadRequest},
 	{placement.ErrSnapshots, CodeInUse},
 	{placement.ErrAttached, CodeInUse},
 	{placement.ErrInUse, CodeInUse},

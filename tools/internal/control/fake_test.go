@@ -91,6 +91,14 @@ func (f *fake) Snapshot(_ context.Context, r SnapshotRequest) (made []Volume, er
 	return made, nil
 }
 
+func (f *fake) Diff(_ context.Context, r DiffRequest) (DiffPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("diff %s %s %d %d %d", r.From, r.To, r.FromID, r.ToID, r.Offset)
+	v, err := f.find(r.To)
+	return DiffPage{ToID: v.ID, Size: v.Size, Next: v.Size}, err
+}
+
 func (f *fake) Clone(_ context.Context, r CloneRequest) (Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -92,6 +92,7 @@ var verbs = []verb{
 	{http.MethodPost, "rm", members, longest, answer(SchemaDone, removeVolume)},
 	{http.MethodPost, "snapshot", members, time.Minute, answer(SchemaList, snapshotVolumes)},
 	{http.MethodPost, "clone", members, time.Minute, answer(SchemaClone, cloneSnapshot)},
+	{http.MethodPost, "diff", members, time.Minute, (*Server).getDiff},
 	{http.MethodPost, "rollback", members, longest, answer(SchemaVolume, rollbackVolume)},
 	{http.MethodPost, "rename", members, time.Minute, answer(SchemaVolume, renameVolume)},
 	{http.MethodPost, "resize", members, time.Minute, answer(SchemaVolume, resizeVolume)},

@@ -15,12 +15,36 @@ func (s *Shard) Control(ctx context.Context, c *placement.Control) error {
 		s.controls[c] = func() { close(ended) }
 		s.pool.Control(c)
 	})
+	if err == nil {
+		err = s.await(ctx, ended)
+	}
 	if err != nil {
 		return err
 	}
+	return c.Err
+}
+
+// Diff has the pool fill one page of a comparison. When ctx ends first, d must not be used again.
+func (s *Shard) Diff(ctx context.Context, d *placement.Diff) error {
+	ended := make(chan struct{})
+	err := s.mail.send(func() {
+		s.diffs[d] = func() { close(ended) }
+		s.pool.Diff(d)
+	})
+	if err == nil {
+		err = s.await(ctx, ended)
+	}
+	if err != nil {
+		return err
+	}
+	return d.Err
+}
+
+// await waits for the end of what was given to the pool.
+func (s *Shard) await(ctx context.Context, ended chan struct{}) error {
 	select {
 	case <-ended:
-		return c.Err
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.done:

@@ -66,6 +66,7 @@ type Shard struct {
 	classes  [classes]class
 	cqes     []uring.CQE
 	controls map[*placement.Control]func() // what to do when one has ended
+	diffs    map[*placement.Diff]func()    // likewise, of pages of comparisons
 	stats    Stats
 	more     bool // the pool has work that waits for nothing
 
@@ -83,7 +84,7 @@ func Start(cfg Config) (*Shard, error) {
 	}
 	s := &Shard{
 		cfg: cfg, pool: cfg.Pool, start: time.Now(), cqes: make([]uring.CQE, reapMax),
-		controls: map[*placement.Control]func(){}, done: make(chan struct{}),
+		controls: map[*placement.Control]func(){}, diffs: map[*placement.Diff]func(){}, done: make(chan struct{}),
 		started: make(chan error),
 	}
 	if err := s.newClasses(); err != nil {

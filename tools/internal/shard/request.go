@@ -121,6 +121,11 @@ func (s *Shard) answerAll() {
 		delete(s.controls, c)
 		f()
 	}
+	for d := s.pool.NextDiff(); d != nil; d = s.pool.NextDiff() {
+		f := s.diffs[d]
+		delete(s.diffs, d)
+		f()
+	}
 }
 
 // reply answers a request and frees what it had.
