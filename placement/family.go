@@ -20,14 +20,6 @@ func (n *node) only() *node {
 	return n.kid
 }
 
-// children returns how many there are.
-func (n *node) children() (count int) {
-	for k := n.kid; k != nil; k = k.next {
-		count++
-	}
-	return count
-}
-
 // enterFamily makes n a child of its parent.
 func (n *node) enterFamily(parent *node) {
 	n.parent, n.rec.Parent, n.next, n.prev = parent, 0, nil, nil
@@ -39,6 +31,7 @@ func (n *node) enterFamily(parent *node) {
 		n.next.prev = n
 	}
 	parent.kid = n
+	parent.kids++
 }
 
 // leaveFamily undoes enterFamily.
@@ -50,6 +43,9 @@ func (n *node) leaveFamily() {
 	}
 	if n.next != nil {
 		n.next.prev = n.prev
+	}
+	if n.parent != nil {
+		n.parent.kids--
 	}
 	n.parent, n.rec.Parent, n.next, n.prev = nil, 0, nil, nil
 }

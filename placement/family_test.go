@@ -160,6 +160,36 @@ func (l *lives) verifyAll() {
 	if n := len(l.p.Volumes(false)); n != len(l.model) {
 		l.fail("%d volumes and snapshots, want %d", n, len(l.model))
 	}
+	l.verifyPages()
+}
+
+// verifyPages gets what there is in small pages, and wants all of it, by id, each with the number of
+// its children.
+func (l *lives) verifyPages() {
+	l.t.Helper()
+	for _, all := range [...]bool{false, true} {
+		want := l.p.Volumes(all)
+		slices.SortFunc(want, func(a, b VolumeInfo) int { return int(a.ID) - int(b.ID) })
+		var got, page []VolumeInfo
+		for next := uint32(0); ; {
+			page, next = l.p.VolumesAfter(next, all, make([]VolumeInfo, 0, 1+l.rng.IntN(5)))
+			if got = append(got, page...); next == 0 {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			l.fail("in pages: %v, want %v", got, want)
+		}
+	}
+	for _, n := range l.p.order {
+		kids := 0
+		for k := n.kid; k != nil; k = k.next {
+			kids++
+		}
+		if kids != n.kids {
+			l.fail("node %d: %d children, counted as %d", n.rec.ID, kids, n.kids)
+		}
+	}
 }
 
 // operate does one thing that an operator does.

@@ -68,14 +68,27 @@ type VolumeInfo struct {
 	Stats      VolumeStats
 }
 
-// Volumes returns all volumes and snapshots, by name; with all set also what is hidden.
-func (p *Pool) Volumes(all bool) []VolumeInfo {
-	var list []VolumeInfo
-	for _, n := range p.order {
+// VolumesAfter fills page, up to its capacity, with volumes and snapshots with ids above after, in
+// the order of these; with all set also with what is hidden. It looks at no more nodes than fit. It
+// returns from which id to go on; 0: there are no more.
+func (p *Pool) VolumesAfter(after uint32, all bool, page []VolumeInfo) ([]VolumeInfo, uint32) {
+	i, _ := slices.BinarySearchFunc(p.order, after+1, byID)
+	rest := p.order[i:]
+	for k, n := range rest {
+		if k == cap(page) {
+			return page, rest[k-1].rec.ID
+		}
 		if n.rec.Name != "" || all && !n.removed {
-			list = append(list, p.infoOf(n))
+			page = append(page, p.infoOf(n))
 		}
 	}
+	return page, 0
+}
+
+// Volumes returns all volumes and snapshots, by name; with all set also what is hidden. That takes
+// its time where there are many: while guests are served it is for VolumesAfter.
+func (p *Pool) Volumes(all bool) []VolumeInfo {
+	list, _ := p.VolumesAfter(0, all, make([]VolumeInfo, 0, len(p.order)))
 	slices.SortFunc(list, func(a, b VolumeInfo) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
@@ -89,10 +102,19 @@ func (p *Pool) Info(name string) (VolumeInfo, bool) {
 	return p.infoOf(n), true
 }
 
+// InfoByID returns what VolumesAfter says of one node, and whether there is such a node.
+func (p *Pool) InfoByID(id uint32) (VolumeInfo, bool) {
+	n := p.nodes[id]
+	if n == nil || n.removed {
+		return VolumeInfo{}, false
+	}
+	return p.infoOf(n), true
+}
+
 func (p *Pool) infoOf(n *node) VolumeInfo {
 	v := VolumeInfo{
 		ID: n.rec.ID, Name: n.rec.Name, Snapshot: n.frozen(), Hidden: n.hidden(),
-		Parent: n.rec.Parent, Children: n.children(), Size: int64(n.rec.Size),
+		Parent: n.rec.Parent, Children: n.kids, Size: int64(n.rec.Size),
 		Mapped: int64(p.mapOf(n).rec.Mapped) * log.BlockSize,
 		Unique: max(n.rec.Owned, 0) * log.BlockSize, Freed: n.freed() * log.BlockSize,
 		Dirty:   int64(n.dirty) * log.BlockSize,

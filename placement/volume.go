@@ -9,6 +9,7 @@ type node struct {
 	rec     NodeRecord // what the catalogue holds, but for the tree's fields
 	parent  *node      // frozen
 	kid     *node      // first of its children; they are linked by next and prev
+	kids    int        // how many there are
 	next    *node
 	prev    *node
 	line    *line

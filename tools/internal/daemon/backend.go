@@ -168,22 +168,13 @@ func (d *daemon) discard(v placement.VolumeInfo, force bool, verb string) error 
 func (d *daemon) List(ctx context.Context, r control.ListRequest,
 	yield func(control.Volume) error,
 ) error {
-	list, err := d.shard.Volumes(r.All)
-	if err != nil {
-		return err
-	}
-	for _, v := range list {
-		if v.Snapshot && !r.Snapshots && !r.All {
-			continue
-		}
+	want := func(v placement.VolumeInfo) bool { return !v.Snapshot || r.Snapshots || r.All }
+	return d.shard.EachByName(r.All, want, func(v placement.VolumeInfo) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := yield(d.describe(v)); err != nil {
-			return err
-		}
-	}
-	return nil
+		return yield(d.describe(v))
+	})
 }
 
 // Checkpoint makes what is known durable in the maps.

@@ -86,15 +86,15 @@ func (d *daemon) withoutSnapshots(names []string) error {
 	for _, name := range names {
 		going[name] = true
 	}
-	list, err := d.shard.Volumes(false)
-	if err != nil {
-		return err
-	}
 	left := map[string]int{} // snapshots that stay, by volume
-	for _, v := range list {
+	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
 		if v.Snapshot && !going[v.Name] {
 			left[control.VolumeOf(v.Name)]++
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, name := range names {
 		if n := left[name]; n > 0 {

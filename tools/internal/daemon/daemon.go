@@ -115,7 +115,7 @@ func (d *daemon) open() error {
 		return errors.Join(fmt.Errorf("pool on %s: %w", paths(b), err), b.Close())
 	}
 	list := d.pool.Volumes(false)
-	d.growth.start(list)
+	d.growth.start(footprintsOf(list))
 	st := d.pool.Status()
 	d.durability = st.Durability
 	d.log.Info("pool recovered", "devices", paths(b), "generation", st.Generation,

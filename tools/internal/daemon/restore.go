@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,16 +29,17 @@ const (
 // restore attaches every volume and snapshot again that was attached when the last daemon ended. What
 // fails is reported and has no device; the others are served.
 func (d *daemon) restore(ctx context.Context) {
-	list, err := d.shard.Volumes(false)
-	if err != nil {
-		return // the loop has ended; whoever waits for it says why
-	}
 	var wanted []placement.VolumeInfo
-	for _, v := range list {
+	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
 		if v.Attached {
 			wanted = append(wanted, v)
 		}
+		return nil
+	})
+	if err != nil {
+		return // the loop has ended; whoever waits for it says why
 	}
+	slices.SortFunc(wanted, func(a, b placement.VolumeInfo) int { return strings.Compare(a.Name, b.Name) })
 	if d.cfg.WithoutLog {
 		d.warnWithoutLog(wanted)
 		return

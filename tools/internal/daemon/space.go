@@ -48,14 +48,14 @@ func spaceLevel(st placement.Status) (level, percent int) {
 // can be named.
 type growth struct {
 	mu    sync.Mutex
-	first map[string]int64 // guarded by mu; bytes by volume, without those that took nothing
+	first footprints // guarded by mu
 }
 
 // start notes what the volumes take now. Volumes that are made later begin with nothing.
-func (g *growth) start(list []placement.VolumeInfo) {
+func (g *growth) start(now footprints) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.first = footprints(list)
+	g.first = now
 }
 
 // renamed lets a volume keep its history.
@@ -68,24 +68,31 @@ func (g *growth) renamed(from, to string) {
 	}
 }
 
-// footprints returns what each volume takes, its snapshots included: what of it nothing older
-// shares, and what is in the log. A snapshot only moves bytes from one to the other.
-func footprints(list []placement.VolumeInfo) map[string]int64 {
-	m := map[string]int64{}
-	for _, v := range list {
-		if n := v.Unique + v.Dirty; n > 0 && !v.Hidden {
-			m[control.VolumeOf(v.Name)] += n
-		}
+// footprints is what each volume takes in bytes, its snapshots included: what of it nothing older
+// shares, and what is in the log. A snapshot only moves bytes from one to the other. Volumes that take
+// nothing are not in it.
+type footprints map[string]int64
+
+func (f footprints) add(v placement.VolumeInfo) {
+	if n := v.Unique + v.Dirty; n > 0 && !v.Hidden {
+		f[control.VolumeOf(v.Name)] += n
 	}
-	return m
+}
+
+func footprintsOf(list []placement.VolumeInfo) footprints {
+	f := footprints{}
+	for _, v := range list {
+		f.add(v)
+	}
+	return f
 }
 
 // largest returns the volume that has grown most since the start, and by how many bytes; "" if none
 // has.
-func (g *growth) largest(list []placement.VolumeInfo) (name string, by int64) {
+func (g *growth) largest(now footprints) (name string, by int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for volume, n := range footprints(list) {
+	for volume, n := range now {
 		n -= g.first[volume]
 		if n > by || n == by && n > 0 && volume < name {
 			name, by = volume, n
@@ -95,7 +102,7 @@ func (g *growth) largest(list []placement.VolumeInfo) (name string, by int64) {
 }
 
 // warning tells that percent of the space are used, and by whom.
-func (g *growth) warning(percent int, st placement.Status, list []placement.VolumeInfo) control.Warning {
+func (g *growth) warning(percent int, st placement.Status, now footprints) control.Warning {
 	used, size := spaceUsed(st)
 	w := control.Warning{
 		Code: codeSpace,
@@ -103,7 +110,7 @@ func (g *growth) warning(percent int, st placement.Status, list []placement.Volu
 			units.FormatSize(used), units.FormatSize(size)),
 		Next: "remove what is not needed: unblend list --tree says what that frees",
 	}
-	if name, by := g.largest(list); name != "" {
+	if name, by := g.largest(now); name != "" {
 		w.Message += fmt.Sprintf("; volume %q grew most since the daemon started, by %s", name,
 			units.FormatSize(by))
 	}
@@ -136,11 +143,11 @@ func (d *daemon) tellSpace(st placement.Status, told int) int {
 		return told
 	}
 	if level > told {
-		list, err := d.shard.Volumes(false)
+		_, now, err := d.survey()
 		if err != nil {
 			return told
 		}
-		w := d.growth.warning(percent, st, list)
+		w := d.growth.warning(percent, st, now)
 		d.log.Warn("the pool fills up", "warning", w.Message, "next", w.Next)
 	}
 	return level

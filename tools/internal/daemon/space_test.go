@@ -42,9 +42,9 @@ func TestSpaceLevel(t *testing.T) {
 // TestGrowth holds that the volume is named that grew most, through snapshots and other names.
 func TestGrowth(t *testing.T) {
 	var g growth
-	g.start([]placement.VolumeInfo{
+	g.start(footprintsOf([]placement.VolumeInfo{
 		{Name: "big", Unique: 900 << 20}, {Name: "web", Unique: 5 << 20, Dirty: 5 << 20}, {Name: "idle"},
-	})
+	}))
 	if name, by := g.largest(nil); name != "" || by != 0 {
 		t.Errorf("of nothing: %q, %d", name, by)
 	}
@@ -55,18 +55,18 @@ func TestGrowth(t *testing.T) {
 		{Name: "web@s", Snapshot: true, Unique: 40 << 20},
 		{Hidden: true, Unique: 700 << 20},
 	}
-	if name, by := g.largest(now); name != "web" || by != 50<<20 {
+	if name, by := g.largest(footprintsOf(now)); name != "web" || by != 50<<20 {
 		t.Errorf("%q, %d MiB", name, by>>20)
 	}
 	g.renamed("big", "large")
 	now = append(now, placement.VolumeInfo{Name: "large", Unique: 960 << 20})
-	if name, by := g.largest(now); name != "big" || by != 901<<20 {
+	if name, by := g.largest(footprintsOf(now)); name != "big" || by != 901<<20 {
 		t.Errorf("a new volume with the old name: %q, %d MiB", name, by>>20)
 	}
-	if name, by := g.largest(now[1:]); name != "large" || by != 60<<20 {
+	if name, by := g.largest(footprintsOf(now[1:])); name != "large" || by != 60<<20 {
 		t.Errorf("%q, %d MiB", name, by>>20)
 	}
-	w := g.warning(91, filled(910, 0), now[1:])
+	w := g.warning(91, filled(910, 0), footprintsOf(now[1:]))
 	for _, says := range []string{"91 %", "3.55 MiB of 3.91 MiB", `"large" grew most`, "60 MiB"} {
 		if w.Code != codeSpace || !strings.Contains(w.Message, says) || w.Next == "" {
 			t.Errorf("%+v does not say %q", w, says)

@@ -67,7 +67,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
-	list, err := d.shard.Volumes(false)
+	counts, now, err := d.survey()
 	if err != nil {
 		return control.Status{}, err
 	}
@@ -75,8 +75,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Time: time.Now().UTC().Truncate(time.Second), State: control.PoolOK,
 		Warnings: d.warn.all(), Daemon: d.daemonStatus(), Pool: d.poolStatus(st),
 		Devices: d.deviceStatus(io), Log: d.logStatus(st, io), Space: spaceStatus(st),
-		Volumes: d.counts(list), Cache: cacheStatus(st), Work: workStatus(st),
-		Damage: damageStatus(st),
+		Volumes: counts, Cache: cacheStatus(st), Work: workStatus(st), Damage: damageStatus(st),
 	}
 	for _, r := range st.Regions {
 		s.Regions = append(s.Regions, control.Region{
@@ -84,7 +83,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		})
 	}
 	if level, used := spaceLevel(st); level > 0 && !st.NoLog {
-		s.Warnings = append(s.Warnings, d.growth.warning(used, st, list))
+		s.Warnings = append(s.Warnings, d.growth.warning(used, st, now))
 	}
 	judge(&s, st)
 	return s, nil
@@ -227,18 +226,21 @@ func spaceStatus(st placement.Status) control.SpaceStatus {
 	}
 }
 
-func (d *daemon) counts(list []placement.VolumeInfo) control.VolumeCounts {
-	c := control.VolumeCounts{Attached: len(d.servedVolumes())}
-	for _, v := range list {
+// survey looks at all volumes and snapshots, and says how many there are and what each volume takes.
+func (d *daemon) survey() (control.VolumeCounts, footprints, error) {
+	c, now := control.VolumeCounts{Attached: len(d.servedVolumes())}, footprints{}
+	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
+		now.add(v)
 		if v.Snapshot {
 			c.Snapshots++
-			continue
+			return nil
 		}
 		c.Total++
 		c.Size += v.Size
 		c.Mapped += v.Mapped
-	}
-	return c
+		return nil
+	})
+	return c, now, err
 }
 
 func workStatus(st placement.Status) control.WorkStatus {

@@ -1,8 +1,11 @@
 package shard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"unblend/placement"
 )
@@ -59,14 +62,75 @@ func (s *Shard) Volume(name string) (*placement.Volume, error) {
 	return v, err
 }
 
-// Volumes returns all volumes and snapshots, by name; with all set also what is hidden.
-func (s *Shard) Volumes(all bool) ([]placement.VolumeInfo, error) {
-	var list []placement.VolumeInfo
-	err := s.Do(func() { list = s.pool.Volumes(all) })
-	return list, err
+// pageVolumes is how many nodes are looked at in one turn of the loop.
+const pageVolumes = 256
+
+// Each calls f for all volumes and snapshots, by id; with all set also for what is hidden. It stops at
+// f's error. The loop gathers them in pieces, so that guests are served in between; what is made or
+// removed meanwhile may be among them or not.
+func (s *Shard) Each(all bool, f func(placement.VolumeInfo) error) error {
+	page := make([]placement.VolumeInfo, 0, pageVolumes)
+	for next := uint32(0); ; {
+		err := s.Do(func() { page, next = s.pool.VolumesAfter(next, all, page[:0]) })
+		if err != nil {
+			return err
+		}
+		for _, v := range page {
+			if err := f(v); err != nil {
+				return err
+			}
+		}
+		if next == 0 {
+			return nil
+		}
+	}
 }
 
-// Info returns what Volumes says of one volume or snapshot. The error is placement.ErrNoVolume if
+// EachByName is Each in the order of names, for what want wants. Only the names of all are in memory
+// at once. What is renamed meanwhile stands where its former name would.
+func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
+	f func(placement.VolumeInfo) error,
+) error {
+	type ref struct {
+		name string
+		id   uint32
+	}
+	var refs []ref
+	err := s.Each(all, func(v placement.VolumeInfo) error {
+		if want(v) {
+			refs = append(refs, ref{v.Name, v.ID})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(refs, func(a, b ref) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.id, b.id))
+	})
+	page := make([]placement.VolumeInfo, 0, pageVolumes)
+	for part := range slices.Chunk(refs, pageVolumes) {
+		page = page[:0]
+		err := s.Do(func() {
+			for _, r := range part {
+				if v, there := s.pool.InfoByID(r.id); there && (all || !v.Hidden) {
+					page = append(page, v)
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		for _, v := range page {
+			if err := f(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Info returns what Each says of one volume or snapshot. The error is placement.ErrNoVolume if
 // there is none.
 func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
 	list, err := s.Infos([]string{name})
@@ -76,7 +140,7 @@ func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
 	return list[0], nil
 }
 
-// Infos returns what Volumes says of some volumes and snapshots, in the order of the names. The error
+// Infos returns what Each says of some volumes and snapshots, in the order of the names. The error
 // is placement.ErrNoVolume if one is missing.
 func (s *Shard) Infos(names []string) ([]placement.VolumeInfo, error) {
 	list := make([]placement.VolumeInfo, len(names))
