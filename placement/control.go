@@ -17,7 +17,7 @@ const (
 	DetachVolume                    // Name
 	SnapshotVolume                  // Names, all at one moment; To: what follows the "@"
 	CloneVolume                     // Name: the snapshot, To; with Count: see there
-	RollbackVolume                  // Name: "volume@snapshot"; the volume is not attached
+	RollbackVolume                  // Name: "volume@snapshot"; the volume is not attached, or Attach
 	RenameVolume                    // Name, To: a volume, with its snapshots, or one snapshot
 	ResizeVolume                    // Name, Size: not below what it is
 	Checkpoint                      // make what is known durable in the maps
@@ -38,7 +38,7 @@ type Control struct {
 	Width      uint8
 	QueueDepth int
 	Device     int32 // number of the ublk device; -1: none
-	Attach     bool  // of CreateVolume
+	Attach     bool  // of CreateVolume; of RollbackVolume: attached without a device, and stays so
 	ReadOnly   bool  // of AttachVolume
 	Time       int64 // Unix time in seconds
 

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -379,6 +380,28 @@ func TestFamilyRemovedNodeIsReplayed(t *testing.T) {
 		t.Fatal("nothing is left in the log")
 	}
 	l.die()
+}
+
+// A volume that counts as attached can be rolled back when whoever asks has taken its device away. It
+// counts as attached throughout, so that a restart in between gives it its device again.
+func TestFamilyRollbackStaysAttached(t *testing.T) {
+	r := newRig(t, 64<<20)
+	v := r.create("a", 4<<20)
+	r.fill(v, 0, 1, 1)
+	r.must(&Control{Op: SnapshotVolume, Names: []string{"a"}, To: "s"})
+	r.fill(v, 0, 1, 2)
+	r.must(&Control{Op: AttachVolume, Name: "a", Device: 7, ReadOnly: true})
+	if err := r.control(&Control{Op: RollbackVolume, Name: "a@s"}); !errors.Is(err, ErrAttached) {
+		t.Errorf("rollback of an attached volume: %v", err)
+	}
+	r.must(&Control{Op: RollbackVolume, Name: "a@s", Attach: true})
+	r.w.Crash(nil)
+	r.w.Restart()
+	r.open()
+	if in, _ := r.p.Info("a"); !in.Attached || in.Device != 7 || !in.ReadOnly {
+		t.Errorf("after a power cut: %+v", in)
+	}
+	r.expect(r.p.Volume("a"), 0, 1, 0)
 }
 
 // While a removed snapshot is merged into the volume, the volume overwrites what the walker has

@@ -281,7 +281,11 @@ func (p *Pool) planRollback(c *Control, n *node) error {
 	case v == nil:
 		return fmt.Errorf("%s: %w", Object(name), ErrNoVolume)
 	}
-	if err := v.detached(); err != nil {
+	unused := v.detached
+	if c.Attach {
+		unused = v.quiet
+	}
+	if err := unused(); err != nil {
 		return err
 	}
 	if err := p.mayAdd(1); err != nil {

@@ -15,8 +15,8 @@ import (
 
 func snapshotCommand() *command {
 	return &command{
-		name: "snapshot", args: "VOLUME@SNAPSHOT... | --group VOLUME... @SNAPSHOT", min: 1, max: 1 << 16, complete: completeVolumes,
-		daemon: true, short: "keep what volumes hold at this moment",
+		name: "snapshot", args: "VOLUME@SNAPSHOT... | --group VOLUME... @SNAPSHOT", min: 1, max: 1 << 16,
+		complete: completeVolumes, daemon: true, short: "keep what volumes hold at this moment",
 		long: `Takes no time and no space, and guests go on. What a guest has written and not yet
 flushed out of its own cache is not in it: let it sync, or freeze its file systems.
 

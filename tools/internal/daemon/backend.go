@@ -125,19 +125,21 @@ func (d *daemon) detach(ctx context.Context, name string, force bool, verb strin
 	if err != nil {
 		return err
 	}
-	if s := d.servedVolume(name); s != nil {
-		if err := d.takeDown(s, force, verb); err != nil {
-			return err
-		}
-	} else if v.Attached {
-		if err := d.discard(v, force, verb); err != nil {
-			return err
-		}
-	}
-	if !v.Attached || d.cfg.WithoutLog {
-		return nil
+	if err := d.takeAway(v, force, verb); err != nil || !v.Attached || d.cfg.WithoutLog {
+		return err
 	}
 	return d.shard.Control(ctx, &placement.Control{Op: placement.DetachVolume, Name: name})
+}
+
+// takeAway takes away a volume's device, if it has one. In the catalogue it stays attached.
+func (d *daemon) takeAway(v placement.VolumeInfo, force bool, verb string) error {
+	if s := d.servedVolume(v.Name); s != nil {
+		return d.takeDown(s, force, verb)
+	}
+	if v.Attached {
+		return d.discard(v, force, verb)
+	}
+	return nil
 }
 
 // discard removes what is left of the device of a volume that could not be attached again.

@@ -37,7 +37,8 @@ func TestDiff(t *testing.T) {
 	}
 	_, err = d.Diff(ctx, control.DiffRequest{From: "c@s", To: "b"})
 	if e := control.ErrorOf(err); e == nil || e.Code != control.CodeBadRequest ||
-		!strings.Contains(e.Error(), `snapshot "c@s" and volume "b"`) || !strings.Contains(e.Next, "unblend diff b") {
+		!strings.Contains(e.Message, `snapshot "c@s" and volume "b"`) ||
+		!strings.Contains(e.Next, "unblend diff b") {
 		t.Errorf("what has nothing in common: %v", err)
 	}
 	_, err = d.Diff(ctx, control.DiffRequest{From: "a@s", To: "c"})

@@ -74,7 +74,8 @@ func (d *daemon) Clone(ctx context.Context, r control.CloneRequest) (control.Vol
 }
 
 // Rollback makes a volume what a snapshot of it is. What has begun is ended even if the client goes:
-// nobody else would attach the volume again.
+// nobody else would attach the volume again. Should the daemon end in between, the next one does: in the
+// catalogue the volume stays attached.
 func (d *daemon) Rollback(ctx context.Context, r control.RollbackRequest) (control.Volume, error) {
 	if err := d.writable(); err != nil {
 		return control.Volume{}, err
@@ -91,13 +92,13 @@ func (d *daemon) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 	name := control.VolumeOf(r.Name)
 	before, err := d.shard.Info(name)
 	if err == nil {
-		err = d.detach(ctx, name, false, verbRollback)
+		err = d.takeAway(before, false, verbRollback)
 	}
 	if err != nil {
 		return control.Volume{}, err
 	}
 	err = d.shard.Control(ctx, &placement.Control{
-		Op: placement.RollbackVolume, Name: r.Name, Time: time.Now().Unix(),
+		Op: placement.RollbackVolume, Name: r.Name, Attach: before.Attached, Time: time.Now().Unix(),
 	})
 	if before.Attached {
 		err = d.attachAgain(ctx, before, err)
