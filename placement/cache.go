@@ -288,9 +288,11 @@ func (c *cache) load(k pageKey, crc uint32) int32 {
 	if i == noFrame {
 		return noFrame
 	}
-	if k.kind() != treePage && crc == 0 {
-		clear(c.page(i)) // a bitmap page that was never written: all is free
-		return i
+	if k.kind() != treePage {
+		if ref := c.p.bitmapRef(k); ref.unwritten() {
+			ref.fill(c.page(i))
+			return i
+		}
 	}
 	c.setLoading(i, crc)
 	c.read(i, c.p.firstHome())
@@ -298,9 +300,10 @@ func (c *cache) load(k pageKey, crc uint32) int32 {
 }
 
 func (c *cache) read(i int32, home log.Dev) {
-	op := c.p.ops.NewOp(c, home, log.Read, c.p.pageOffset(home, c.frames[i].key))
+	at := c.p.pagePlace(home, c.frames[i].key)
+	op := c.p.ops.NewOp(c, at.dev, log.Read, at.off)
 	op.Bufs = append(op.Bufs, c.page(i))
-	op.Arg = uint64(i)
+	op.Arg = uint64(i)<<1 | uint64(home)
 	c.p.ops.Submit(op)
 	c.p.stats.PageReads++
 }
@@ -313,9 +316,8 @@ func (c *cache) OpDone(op *log.Op, err error) {
 		c.p.leaveGrace(int(op.Arg))
 		return
 	}
-	i := int32(op.Arg)
+	i, home := int32(op.Arg>>1), log.Dev(op.Arg&1)
 	f := &c.frames[i]
-	home := op.Dev
 	switch {
 	case err == nil && checksum(c.page(i)) == f.crc:
 		c.loaded(i, frameValid)
@@ -324,8 +326,8 @@ func (c *cache) OpDone(op *log.Op, err error) {
 		}
 	case home == c.p.firstHome() && c.p.homes == 2:
 		c.p.stats.PageDamage++
-		op.Dev = c.p.secondHome()
-		op.Off = c.p.pageOffset(op.Dev, f.key)
+		at := c.p.pagePlace(c.p.secondHome(), f.key)
+		op.Dev, op.Off, op.Arg = at.dev, at.off, uint64(i)<<1|uint64(c.p.secondHome())
 		c.p.ops.Again(op)
 		return
 	default:
@@ -340,8 +342,8 @@ func (c *cache) repair(i int32) {
 	if c.p.readOnly != nil || c.repairing || c.p.freeOps() <= 0 {
 		return // a later read finds it again, and so does check
 	}
-	home := c.p.firstHome()
-	op := c.p.ops.NewOp(c, home, log.Write, c.p.pageOffset(home, c.frames[i].key))
+	at := c.p.pagePlace(c.p.firstHome(), c.frames[i].key)
+	op := c.p.ops.NewOp(c, at.dev, log.Write, at.off)
 	copy(c.good, c.page(i))
 	op.Bufs = append(op.Bufs, c.good)
 	op.Arg, op.FUA = uint64(c.p.parity), true

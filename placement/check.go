@@ -79,7 +79,7 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 	}
 	c.rep.Label, c.rep.Root, c.rep.BadBlocks = c.label, c.root, len(c.root.Bad)
 	c.checkHeaders()
-	c.blocks, c.pages = newReached(c.label.CapacityBlocks), newReached(c.label.Home.PageCount)
+	c.blocks, c.pages = newReached(c.label.CapacityBlocks), newReached(c.label.pageCount())
 	c.tops = map[*node]uint32{}
 	if err := c.replayLog(); err != nil {
 		return c.rep, err
@@ -120,13 +120,11 @@ func (c *checker) both(structure string, block uint64, crc uint32, p []byte) boo
 	var errs []error
 	good := false
 	for _, home := range c.d.homes() {
-		off := int64(c.label.HomeStart(home)+block) * log.BlockSize
+		at := c.label.locate(home, block)
 		mem := c.mem[:log.BlockSize]
-		err := c.d[home].ReadAt(mem, off)
+		err := c.d[at.dev].ReadAt(mem, at.off)
 		if got := checksum(mem); err == nil && got != crc {
-			err = &CorruptError{
-				Dev: home, Off: off, What: structure + ": checksum", Want: uint64(crc), Got: uint64(got),
-			}
+			err = at.corrupt(structure+": checksum", uint64(crc), uint64(got))
 		}
 		if err != nil {
 			bad, errs = append(bad, home), append(errs, err)
@@ -140,8 +138,8 @@ func (c *checker) both(structure string, block uint64, crc uint32, p []byte) boo
 	for i, home := range bad {
 		fixed := false
 		if good && c.opt.Repair {
-			off := int64(c.label.HomeStart(home)+block) * log.BlockSize
-			fixed = c.d[home].WriteAt(p, off) == nil && c.d[home].Flush() == nil
+			at := c.label.locate(home, block)
+			fixed = c.d[at.dev].WriteAt(p, at.off) == nil && c.d[at.dev].Flush() == nil
 		}
 		if fixed {
 			c.mended++
@@ -156,17 +154,7 @@ func (c *checker) checkHeaders() {
 	mem := c.mem[:log.BlockSize]
 	for _, dev := range c.d.homes() {
 		for _, off := range labelOffsets(&c.label, c.d.one(), dev) {
-			err := c.d[dev].ReadAt(mem, off)
-			if err == nil {
-				_, err = DecodeLabel(mem, dev, off)
-			}
-			c.repairHeader("label", dev, off, err, func(b []byte) {
-				l := c.label
-				if l.Role != RoleBoth {
-					l.Role = Role(1 << dev)
-				}
-				l.Encode(b, dev, off)
-			})
+			c.checkLabel(dev, off)
 		}
 		off := rootOffset(&c.label, dev, c.root.Generation)
 		err := c.d[dev].ReadAt(mem, off)
@@ -181,6 +169,20 @@ func (c *checker) checkHeaders() {
 		}
 		c.noteRoot(dev, off, err)
 	}
+}
+
+// checkLabel verifies one copy of the label. While no root describes all that the label does, a crash
+// may have come between the writes of its copies when the pool grew; the next start mends them.
+func (c *checker) checkLabel(dev log.Dev, off int64) {
+	got, err := readLabelAt(c.d[dev], place{dev, off})
+	if err == nil && got.Sequence != c.label.Sequence {
+		err = place{dev, off}.corrupt("label: sequence", c.label.Sequence, got.Sequence)
+	}
+	if err != nil && c.unfinished() {
+		c.rep.Notes = append(c.rep.Notes, Problem{"label", err, false})
+		return
+	}
+	c.repairHeader("label", dev, off, err, func(b []byte) { c.label.encodeCopy(b, dev, off) })
 }
 
 // noteRoot notes that one home lacks the newest root. A crash between the two writes of a root does

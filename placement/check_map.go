@@ -64,7 +64,7 @@ func (c *checker) page(structure string, e Entry, print byte) []byte {
 	if e.Flags == 0 {
 		return nil
 	}
-	if err := e.validate(c.label.Home.PageCount); err != nil || e.Flags != FlagMapped {
+	if err := e.validate(c.root.Pages); err != nil || e.Flags != FlagMapped {
 		c.problem(structure, false, fmt.Errorf("pointer %+v: %w", e, ErrDamaged))
 		return nil
 	}
@@ -77,7 +77,7 @@ func (c *checker) page(structure string, e Entry, print byte) []byte {
 	}
 	c.rep.Pages++
 	mem := alignedBytes(log.BlockSize)
-	if !c.both(structure, c.label.Home.Pages+e.Addr, e.CRC, mem) {
+	if !c.both(structure, c.label.pageBlock(e.Addr), e.CRC, mem) {
 		return nil
 	}
 	return mem
@@ -120,7 +120,7 @@ func (c *checker) checkMap(n *node, e Entry, level uint8, first uint64) {
 // checkBlock verifies one map entry, and with Data what it points at. A block that was overwritten
 // in place after the last checkpoint does not match its entry; its newer content is in the log.
 func (c *checker) checkBlock(n *node, e Entry, at uint64) {
-	if err := e.validate(c.label.CapacityBlocks); err != nil {
+	if err := e.validate(c.root.Blocks); err != nil {
 		c.problem("map entry", false, fmt.Errorf("%s, block %d: %w", c.object(n.rec.ID), at, err))
 		return
 	}
@@ -137,7 +137,7 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 	}
 	c.rep.Blocks++
 	if c.opt.Progress != nil && c.rep.Blocks%1024 == 0 {
-		used := c.label.CapacityBlocks - c.root.FreeBlocks
+		used := c.root.Blocks - c.root.FreeBlocks
 		c.opt.Progress(int64(c.rep.Blocks), int64(used))
 	}
 	if !c.opt.Data || n.unread() {
@@ -163,17 +163,16 @@ func (c *checker) checkBitmaps() {
 	for _, u := range c.root.Bad {
 		c.blocks.add(u, 0)
 	}
-	h := &c.label.Home
-	c.checkBitmap("block bitmap", h.BlockMap, c.label.CapacityBlocks, c.root.BlockRefs, &c.blocks,
-		c.root.FreeBlocks)
-	c.checkBitmap("page bitmap", h.PageMap, h.PageCount, c.root.PageRefs, &c.pages, c.root.FreePages)
+	r := &c.root
+	blocks, pages := c.label.bitmaps(r.Blocks, r.Pages)
+	c.checkBitmap("block bitmap", blocks, r.Blocks, r.BlockRefs, &c.blocks, r.FreeBlocks)
+	c.checkBitmap("page bitmap", pages, r.Pages, r.PageRefs, &c.pages, r.FreePages)
 }
 
 // checkBitmap verifies one bitmap: its pages in both homes, their counts, and every bit.
-func (c *checker) checkBitmap(what string, base, total uint64, top []ShadowRef, used *reached,
+func (c *checker) checkBitmap(what string, s *shadow, total uint64, top []ShadowRef, used *reached,
 	wantFree uint64,
 ) {
-	s := newShadow(base, bitmapPages(total))
 	err := s.load(top, func(block uint64, crc uint32, p []byte) error {
 		if !c.both(what, block, crc, p) {
 			return fmt.Errorf("%s: no copy of block %d is good: %w", what, block, ErrDamaged)
@@ -188,7 +187,7 @@ func (c *checker) checkBitmap(what string, base, total uint64, top []ShadowRef, 
 	mem := alignedBytes(log.BlockSize)
 	for i := range s.count(0) {
 		ref := s.at(0, i)
-		if clear(mem); ref.CRC != 0 && !c.both(what, s.block(0, i, ref.Place), ref.CRC, mem) {
+		if ref.fill(mem); !ref.unwritten() && !c.both(what, s.block(0, i, ref.Place), ref.CRC, mem) {
 			continue
 		}
 		free += uint64(ref.Free)

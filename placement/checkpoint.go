@@ -119,6 +119,7 @@ func (b *backend) fixRoot() {
 		Pool: p.label.Pool, Generation: p.root.Generation + 1, Replay: p.replayStart(),
 		LastMark: p.lastMark, Epoch: p.epoch, NextNode: p.nextNode,
 		Catalogue: p.catalogue.root, Bad: slices.Clone(p.bad),
+		Blocks: p.blocks.total, Pages: p.pages.total,
 		Clean: b.clean, Time: p.opt.Wall(),
 	}
 	slices.Sort(b.cut.Bad)
@@ -176,7 +177,7 @@ func (b *backend) listTreePages() {
 	for i := range p.cache.frames {
 		f := &p.cache.frames[i]
 		if f.dirty && f.key.kind() == treePage {
-			b.list(p.label.Home.Pages+f.key.number(), p.cache.page(int32(i)))
+			b.list(p.label.pageBlock(f.key.number()), p.cache.page(int32(i)))
 		}
 	}
 }
@@ -231,11 +232,11 @@ func (b *backend) writeSome() bool {
 
 // writeRunOf writes the pages from list position from on whose addresses follow each other.
 func (b *backend) writeRunOf(home log.Dev, from int) {
-	first := b.writes[from].block
-	off := int64(b.p.label.HomeStart(home)+first) * log.BlockSize
-	op := b.p.ops.NewOp(b, home, log.Write, off)
+	l := &b.p.label
+	at := l.locate(home, b.writes[from].block)
+	op := b.p.ops.NewOp(b, at.dev, log.Write, at.off)
 	for i := from; i < len(b.writes) && len(op.Bufs) < maxVector; i++ {
-		if b.writes[i].block != first+uint64(i-from) {
+		if l.locate(home, b.writes[i].block) != (place{at.dev, at.off + int64(i-from)*log.BlockSize}) {
 			break
 		}
 		op.Bufs = append(op.Bufs, b.writes[i].mem)

@@ -54,10 +54,9 @@ func Format(d Disks, cfg FormatConfig) error {
 func formatHomes(d Disks, l *Label) error {
 	root := Root{
 		Pool: l.Pool, Generation: 1, Epoch: 1, NextNode: 1, Clean: true, Time: l.Created,
-		Replay: 1,
+		Replay: 1, Blocks: l.CapacityBlocks, Pages: l.Home.PageCount,
 	}
-	blocks := newShadow(l.Home.BlockMap, bitmapPages(l.CapacityBlocks))
-	pages := newShadow(l.Home.PageMap, bitmapPages(l.Home.PageCount))
+	blocks, pages := l.bitmaps(root.Blocks, root.Pages)
 	writes, freeBlocks := formatBitmap(blocks, l.CapacityBlocks, l.reservedBlocks())
 	more, freePages := formatBitmap(pages, l.Home.PageCount, nil)
 	root.BlockRefs, root.BlockLevels = blocks.top(), uint8(blocks.levels())
@@ -89,8 +88,8 @@ func formatHomes(d Disks, l *Label) error {
 }
 
 // formatBitmap fills the references of a new bitmap in which only the reserved units are in use,
-// and returns the pages to write. A page of which nothing is in use is not written: its reference
-// has the checksum 0.
+// and returns the pages to write. A page of which nothing is in use, or everything, is not written:
+// its reference has the checksum 0.
 func formatBitmap(s *shadow, total uint64, reserved []run) (writes []pageWrite, free uint64) {
 	tail := uint64(s.count(0)) * pageBits
 	reserved = append(reserved, run{total, tail - total})
@@ -98,7 +97,9 @@ func formatBitmap(s *shadow, total uint64, reserved []run) (writes []pageWrite, 
 		mem := alignedBytes(log.BlockSize)
 		used := fillBits(mem, uint64(i)*pageBits, reserved)
 		ref := ShadowRef{Free: uint16(pageBits - used), FreeChunks: pageChunks}
-		if used > 0 {
+		if used == pageBits {
+			ref.FreeChunks = 0
+		} else if used > 0 {
 			ref.FreeChunks = freeChunks(mem)
 			ref.CRC = checksum(mem)
 			writes = append(writes, pageWrite{s.block(0, i, 0), mem})
@@ -135,6 +136,13 @@ func freeChunks(mem []byte) (n uint8) {
 		}
 	}
 	return n
+}
+
+// bitmaps returns the two bitmaps, of so many blocks and pages, as they lie in a home.
+func (l *Label) bitmaps(blocks, pages uint64) (_, _ *shadow) {
+	h := &l.Home
+	return newShadow(h.BlockMap, bitmapPages(blocks), int(h.BlockMapRoom)),
+		newShadow(h.PageMap, bitmapPages(pages), int(h.PageMapRoom))
 }
 
 // labelOffsets returns where the label stands on a device, in bytes.

@@ -22,14 +22,16 @@ import (
 //	144  home: blocks u64 | roots u64
 //	160        block bitmap u64 | its blocks u64 | page bitmap u64 | its blocks u64
 //	192        page area u64 | pages u64
-//	208  blocks of the capacity device u64
-//	216  number of zones u32 | 0 u32
-//	224  zones: up to 32 times
+//	208        pages that there is room for: of the block bitmap u64, of the page bitmap u64
+//	224  blocks of the capacity device u64
+//	232  number of zones u32 | 0 u32
+//	240  zones: up to 96 times
 //	     kind u8 | device u8 | 0 (6 bytes) | start u64 | blocks u64
 //
 // Home A lies on the fast device, home B on the capacity device; what the label says about the
-// home holds for both, counted in blocks from the home's start. A pool on one device uses both
-// device names for it, and no two of all these ranges overlap on it.
+// home holds for both, counted in blocks from the home's start. Each goes on in the zones that the
+// pool got for it as it grew, in their order (home.go). A pool on one device uses both device names
+// for it, and no two of all these ranges overlap on it.
 type Label struct {
 	Pool           UUID
 	Role           Role // of the device that this copy is on
@@ -57,7 +59,9 @@ type HomeLayout struct {
 	PageMap        uint64 // both places of every page of the page bitmap
 	PageMapBlocks  uint64
 	Pages          uint64 // first page of the page area
-	PageCount      uint64
+	PageCount      uint64 // of the home itself, without zones
+	BlockMapRoom   uint64 // pages that the block bitmap can grow to
+	PageMapRoom    uint64 // likewise of the page bitmap
 }
 
 // Zone is a range of blocks of a device.
@@ -75,6 +79,9 @@ type ZoneKind uint8
 const (
 	ZoneData     ZoneKind = iota + 1 // blocks of volumes
 	ZoneReserved                     // never used by the pool
+	ZonePagesA                       // where home A goes on
+	ZonePagesB                       // where home B goes on
+	zoneKinds
 )
 
 // Role says what a device is for; it is a set of bits.
@@ -112,13 +119,14 @@ func (d Durability) String() string {
 
 // Limits of the format.
 const (
-	MaxZones     = 32
-	MaxLogBlocks = 1 << 30 // the log's locations take 30 bits
+	MaxZones     = 96
+	MaxLogBlocks = 1 << 30                  // the log's locations take 30 bits
+	maxBitmap    = (addrMax + 1) / pageBits // pages
 	rootSlots    = 2
 
 	labelMagic   = "UNBLEND\x00"
 	labelVersion = 1
-	labelZones   = 224
+	labelZones   = 240
 	zoneSize     = 24
 )
 
@@ -154,8 +162,8 @@ func (l *Label) Encode(b []byte, dev log.Dev, off int64) {
 	for i, v := range l.Home.fields() {
 		le.PutUint64(b[144+8*i:], *v)
 	}
-	le.PutUint64(b[208:], l.CapacityBlocks)
-	le.PutUint32(b[216:], uint32(len(l.Zones)))
+	le.PutUint64(b[224:], l.CapacityBlocks)
+	le.PutUint32(b[232:], uint32(len(l.Zones)))
 	for i, z := range l.Zones {
 		e := b[labelZones+i*zoneSize:]
 		e[0], e[1] = byte(z.Kind), byte(z.Dev)
@@ -166,10 +174,10 @@ func (l *Label) Encode(b []byte, dev log.Dev, off int64) {
 }
 
 // fields lists the fields of the layout in their order on the device.
-func (h *HomeLayout) fields() [8]*uint64 {
+func (h *HomeLayout) fields() [10]*uint64 {
 	return [...]*uint64{
 		&h.Blocks, &h.Roots, &h.BlockMap, &h.BlockMapBlocks, &h.PageMap, &h.PageMapBlocks,
-		&h.Pages, &h.PageCount,
+		&h.Pages, &h.PageCount, &h.BlockMapRoom, &h.PageMapRoom,
 	}
 }
 
@@ -199,8 +207,8 @@ func DecodeLabel(b []byte, dev log.Dev, off int64) (*Label, error) {
 	for i, v := range l.Home.fields() {
 		*v = le.Uint64(b[144+8*i:])
 	}
-	l.CapacityBlocks = le.Uint64(b[208:])
-	n := le.Uint32(b[216:])
+	l.CapacityBlocks = le.Uint64(b[224:])
+	n := le.Uint32(b[232:])
 	if n > MaxZones {
 		return nil, at.corrupt("label: zones", MaxZones, uint64(n))
 	}
@@ -244,7 +252,10 @@ func (l *Label) validate(at place) error {
 	if err := l.Home.validate(at); err != nil {
 		return err
 	}
-	return l.validateRanges(at)
+	if err := l.validateRanges(at); err != nil {
+		return err
+	}
+	return l.validateRoom(at)
 }
 
 // belongsAt reports whether a copy of the label belongs at the given place.
@@ -269,7 +280,7 @@ func (l *Label) validateDevices(at place) error {
 }
 
 // validate checks that the parts of a home lie in it, apart from each other, and that each bitmap
-// area holds whole pairs.
+// area is as large as what it has room for.
 func (h *HomeLayout) validate(at place) error {
 	parts := []Zone{
 		{Start: 0, Blocks: 1},
@@ -278,8 +289,15 @@ func (h *HomeLayout) validate(at place) error {
 		{Start: h.PageMap, Blocks: h.PageMapBlocks},
 		{Start: h.Pages, Blocks: h.PageCount},
 	}
-	if h.BlockMapBlocks%2 != 0 || h.PageMapBlocks%2 != 0 {
-		return at.corrupt("label: bitmap blocks", 0, (h.BlockMapBlocks|h.PageMapBlocks)%2)
+	for _, m := range [...]struct{ room, blocks uint64 }{
+		{h.BlockMapRoom, h.BlockMapBlocks}, {h.PageMapRoom, h.PageMapBlocks},
+	} {
+		if m.room > maxBitmap {
+			return at.corrupt("label: room of a bitmap", maxBitmap, m.room)
+		}
+		if want := newShadow(0, 0, int(m.room)).blocks(); m.blocks != want {
+			return at.corrupt("label: bitmap blocks", want, m.blocks)
+		}
 	}
 	for i, z := range parts {
 		if z.Blocks == 0 || !z.within(h.Blocks) {
@@ -305,8 +323,8 @@ func (l *Label) validateRanges(at place) error {
 		all = append(all, Zone{ZoneReserved, log.Capacity, l.lastBlock(), 1})
 	}
 	for i, z := range all {
-		if z.Kind != ZoneData && z.Kind != ZoneReserved {
-			return at.corrupt("label: kind of zone", uint64(ZoneReserved), uint64(z.Kind))
+		if z.Kind == 0 || z.Kind >= zoneKinds {
+			return at.corrupt("label: kind of zone", uint64(zoneKinds-1), uint64(z.Kind))
 		}
 		if z.Dev >= log.Devs {
 			return at.corrupt("label: device of zone", uint64(log.Devs-1), uint64(z.Dev))
@@ -327,10 +345,12 @@ func (l *Label) validateRanges(at place) error {
 			}
 		}
 	}
-	for i := 1; i < len(l.Zones); i++ {
-		if y, z := l.Zones[i-1], l.Zones[i]; y.Dev == z.Dev && y.Start > z.Start {
-			return at.corrupt("label: order of zones", y.Start, z.Start)
+	var last [log.Devs]uint64
+	for _, z := range l.Zones {
+		if z.Start < last[z.Dev] {
+			return at.corrupt("label: order of zones", last[z.Dev], z.Start)
 		}
+		last[z.Dev] = z.Start
 	}
 	return nil
 }

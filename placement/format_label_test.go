@@ -25,12 +25,14 @@ func testLabel() *Label {
 		SegmentBlocks: 256, Segments: 16, Homes: [log.Devs]uint64{0, 16},
 		Home: HomeLayout{
 			Blocks: 600, Roots: 1, BlockMap: 3, BlockMapBlocks: 128, PageMap: 131,
-			PageMapBlocks: 2, Pages: 133, PageCount: 467,
+			PageMapBlocks: 2, Pages: 133, PageCount: 467, BlockMapRoom: 64, PageMapRoom: 1,
 		},
 		CapacityBlocks: 2 << 20,
 		Zones: []Zone{
 			{ZoneReserved, log.Capacity, 0, 16},
-			{ZoneData, log.Capacity, 616, 2<<20 - 616},
+			{ZoneData, log.Capacity, 616, 2<<20 - 716},
+			{ZonePagesA, log.Fast, 1000 + 16*256, 40},
+			{ZonePagesB, log.Capacity, 2<<20 - 100, 40},
 		},
 	}
 }
@@ -131,21 +133,37 @@ func TestLabelValidate(t *testing.T) {
 		{"outside its device", func(l *Label) { l.Segments = 1 << 18 / 256 }},
 		{"outside its device", func(l *Label) { l.LogOffset = 1<<64 - 4096 }},
 		{"outside its device", func(l *Label) { l.Homes[log.Fast] = 1<<64 - 1 }},
-		{"outside its device", func(l *Label) { l.Zones[1].Blocks++ }},
+		{"outside its device", func(l *Label) { l.Zones[1].Start += 101 }},
+		{"outside its device", func(l *Label) { l.Zones[3].Start += 61 }},
 		{"outside its device", func(l *Label) { l.Zones[1].Blocks = 0 }},
 		{"outside its device", func(l *Label) { l.Zones[1].Start = 1<<64 - 1 }},
 		{"capacity blocks", func(l *Label) { l.CapacityBlocks++ }},
 		{"overlap", func(l *Label) { l.LogOffset = 599 * 4096 }},
 		{"overlap", func(l *Label) { l.Zones = append(l.Zones, overlap) }},
 		{"overlap", func(l *Label) { l.Zones[1].Start-- }},
+		{"overlap", func(l *Label) { l.Zones[2].Start-- }},
+		{"overlap", func(l *Label) { l.Zones[3].Start-- }},
 		{"kind of zone", func(l *Label) { l.Zones[0].Kind = 0 }},
+		{"kind of zone", func(l *Label) { l.Zones[0].Kind = zoneKinds }},
 		{"device of zone", func(l *Label) { l.Zones[0].Dev = log.Devs }},
 		{"device of data", func(l *Label) { l.Zones[1].Dev = log.Fast }},
 		{"zones", func(l *Label) { l.Zones = make([]Zone, MaxZones+1) }},
 		{"order", func(l *Label) { l.Zones[0], l.Zones[1] = l.Zones[1], l.Zones[0] }},
 		{"bitmap blocks", func(l *Label) { l.Home.BlockMapBlocks-- }},
+		{"bitmap blocks", func(l *Label) { l.Home.PageMapBlocks = 0 }},
+		{"bitmap blocks", func(l *Label) { l.Home.PageMapRoom = 2 }},
+		{"room of a bitmap", func(l *Label) { l.Home.BlockMapRoom = maxBitmap + 1 }},
+		{"room of a bitmap", func(l *Label) { l.Home.PageMapRoom = 1<<64 - 1 }},
+		{"room of the block bitmap", func(l *Label) {
+			l.Home.BlockMapRoom, l.Home.BlockMapBlocks = 63, 126
+		}},
+		{"room of the page bitmap", func(l *Label) {
+			l.Zones[1].Blocks -= 40000
+			l.Zones[2].Blocks, l.Zones[3].Blocks = 40040, 40040
+			l.Zones[3].Start -= 40000
+		}},
+		{"pages of the homes", func(l *Label) { l.Zones[2].Blocks++ }},
 		{"part of the home", func(l *Label) { l.Home.PageCount++ }},
-		{"part of the home", func(l *Label) { l.Home.PageMapBlocks = 0 }},
 		{"parts of the home", func(l *Label) { l.Home.Roots = 0 }},
 		{"parts of the home", func(l *Label) { l.Home.PageMap-- }},
 	} {

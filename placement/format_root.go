@@ -22,6 +22,7 @@ import (
 //	 128  references to the top level of the block bitmap, up to 64
 //	 640  references to the top level of the page bitmap, up to 64
 //	1152  bad blocks of the capacity device, up to 128 numbers of 48 bits, ascending
+//	1920  blocks that the block bitmap describes u64, pages that the page bitmap describes u64
 type Root struct {
 	Pool        UUID
 	Generation  uint64
@@ -37,6 +38,8 @@ type Root struct {
 	PageRefs    []ShadowRef // at most maxTopRefs
 	FreeBlocks  uint64
 	FreePages   uint64
+	Blocks      uint64   // of the capacity device that the block bitmap describes
+	Pages       uint64   // of the metadata area that the page bitmap describes
 	Bad         []uint64 // ascending, at most maxBadBlocks
 	Time        int64    // Unix time in seconds
 	Clean       bool     // the pool was shut down in order, right after this checkpoint
@@ -59,6 +62,20 @@ type ShadowRef struct {
 	Free       uint16 // clear bits of the bitmap page
 }
 
+// unwritten reports whether the page, whatever is at its places, needs no reading: it was never
+// written, because all it describes is free, or all in use.
+func (r ShadowRef) unwritten() bool { return r.CRC == 0 && (r.Free == pageBits || r.Free == 0) }
+
+// fill makes mem what an unwritten page holds.
+func (r ShadowRef) fill(mem []byte) {
+	clear(mem)
+	if r.Free == 0 {
+		for i := range mem {
+			mem[i] = 0xff
+		}
+	}
+}
+
 const (
 	rootMagic   = "UNBROOT\x00"
 	rootVersion = 1
@@ -73,9 +90,10 @@ const (
 	rootPages  = rootBlocks + maxTopRefs*refSize
 	rootBad    = rootPages + maxTopRefs*refSize
 	badSize    = 6
+	rootTotals = rootBad + maxBadBlocks*badSize
 )
 
-const _ = uint(blockCRC - rootBad - maxBadBlocks*badSize) // everything fits
+const _ = uint(blockCRC - rootTotals - 16) // everything fits
 
 func refAt(b []byte) ShadowRef {
 	return ShadowRef{
@@ -112,6 +130,8 @@ func (r *Root) Encode(b []byte, dev log.Dev, off int64) {
 	le.PutUint64(b[88:], r.FreePages)
 	le.PutUint64(b[96:], uint64(r.Time))
 	putEntry(b[104:], 0, r.Catalogue)
+	le.PutUint64(b[rootTotals:], r.Blocks)
+	le.PutUint64(b[rootTotals+8:], r.Pages)
 	le.PutUint16(b[120:], uint16(len(r.BlockRefs)))
 	le.PutUint16(b[122:], uint16(len(r.PageRefs)))
 	le.PutUint16(b[124:], uint16(len(r.Bad)))
@@ -154,6 +174,7 @@ func DecodeRoot(b []byte, pool UUID, dev log.Dev, off int64) (*Root, error) {
 		Epoch: le.Uint32(b[72:]), NextNode: le.Uint32(b[76:]),
 		FreeBlocks: le.Uint64(b[80:]), FreePages: le.Uint64(b[88:]),
 		Time: int64(le.Uint64(b[96:])), Catalogue: entryAt(b[104:], 0),
+		Blocks: le.Uint64(b[rootTotals:]), Pages: le.Uint64(b[rootTotals+8:]),
 	}
 	if err := r.decodeLists(b, at); err != nil {
 		return nil, err
@@ -202,6 +223,10 @@ func (r *Root) validate(at place) error {
 		return at.corrupt("root: references", maxTopRefs, uint64(n))
 	case len(r.Bad) > maxBadBlocks:
 		return at.corrupt("root: bad blocks", maxBadBlocks, uint64(len(r.Bad)))
+	case r.Blocks == 0 || r.Blocks > addrMax+1:
+		return at.corrupt("root: blocks", addrMax+1, r.Blocks)
+	case r.Pages == 0 || r.Pages > addrMax+1:
+		return at.corrupt("root: pages", addrMax+1, r.Pages)
 	}
 	if err := validateRefs(r.BlockRefs, r.BlockLevels, at); err != nil {
 		return err

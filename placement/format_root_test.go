@@ -19,6 +19,7 @@ func testRoot() *Root {
 		BlockRefs:  []ShadowRef{{1, 1, 128, 32768}, {2, 0, 0, 0}},
 		PageRefs:   []ShadowRef{{0xffff_ffff, 0, 3, 400}},
 		FreeBlocks: 123456, FreePages: 400, Bad: []uint64{7, 1 << 47}, Time: 1_800_000_001,
+		Blocks: 1<<40 + 3, Pages: 1 << 33,
 		Clean: true,
 	}
 }
@@ -119,6 +120,10 @@ func TestRootValidate(t *testing.T) {
 		{"place", func(r *Root) { r.BlockRefs[1].Place = 2 }},
 		{"root: bad blocks", func(r *Root) { r.Bad = make([]uint64, maxBadBlocks+1) }},
 		{"order of bad blocks", func(r *Root) { r.Bad[1] = r.Bad[0] }},
+		{"root: blocks", func(r *Root) { r.Blocks = 0 }},
+		{"root: blocks", func(r *Root) { r.Blocks = addrMax + 2 }},
+		{"root: pages", func(r *Root) { r.Pages = 0 }},
+		{"root: pages", func(r *Root) { r.Pages = addrMax + 2 }},
 		{"order of bad blocks", func(r *Root) { r.Bad[1] = addrMax + 1 }},
 	} {
 		r := testRoot()

@@ -11,6 +11,7 @@ type FormatConfig struct {
 	LogSize       int64 // bytes; default: the smaller of 4 GiB and 1/8 of the fast device
 	SegmentBlocks uint32
 	MetaPages     uint64 // metadata pages; default: 1 % of the capacity device's blocks
+	GrowTo        int64  // bytes of capacity that the pool can grow to; default: 16 times what it has
 	Durability    Durability
 	Created       int64          // Unix time in seconds
 	Rand          func(p []byte) // fills p with random bytes, for the UUIDs
@@ -25,7 +26,9 @@ const (
 	minSegments        = 8
 	metaShare          = 100 // 1 % of capacity
 	minMetaPages       = 512
-	homeAlign          = 16 // blocks
+	growTimes          = 16
+	minGrowTo          = maxTopRefs * pageBits // blocks: 8 GiB
+	homeAlign          = 16                    // blocks
 	labelBlocks        = 1
 	rootBlocksInHome   = 2
 	homeHeader         = labelBlocks + rootBlocksInHome
@@ -45,11 +48,15 @@ const (
 //	          +--------+-----+                     +--------+------+
 //
 // Addresses of data are block numbers of the capacity device; what is not data counts as in use.
+//
+// The homes have room for bitmaps of a pool that has grown. That room is cheap, 8 KiB for 128 MiB in
+// each home, and costs nothing more until it is used; so what the root says of the bitmaps, the
+// levels of the references above them, never changes, and no bitmap ever has to move.
 func plan(sizes [log.Devs]int64, one bool, cfg FormatConfig) (*Label, error) {
 	l := &Label{Sequence: 1, Created: cfg.Created, Durability: cfg.Durability}
 	l.Sizes = [log.Devs]uint64{uint64(sizes[0]), uint64(sizes[1])}
 	l.CapacityBlocks = uint64(sizes[log.Capacity]) / log.BlockSize
-	l.Home = planHome(l.CapacityBlocks, cfg.MetaPages)
+	l.Home = planHome(l.CapacityBlocks, uint64(cfg.GrowTo)/log.BlockSize, cfg.MetaPages)
 	if l.SegmentBlocks = cfg.SegmentBlocks; l.SegmentBlocks == 0 {
 		l.SegmentBlocks = defaultSegment
 	}
@@ -82,15 +89,23 @@ func plan(sizes [log.Devs]int64, one bool, cfg FormatConfig) (*Label, error) {
 	return l, nil
 }
 
-// planHome lays out a metadata home.
-func planHome(capacity, pages uint64) HomeLayout {
+// planHome lays out a metadata home of a pool that can grow from capacity to growTo blocks.
+func planHome(capacity, growTo, pages uint64) HomeLayout {
 	if pages == 0 {
 		pages = max(capacity/metaShare, minMetaPages)
 	}
-	h := HomeLayout{Roots: labelBlocks, BlockMap: homeHeader, PageCount: pages}
-	h.BlockMapBlocks = newShadow(0, bitmapPages(capacity)).blocks()
+	if growTo == 0 {
+		growTo = max(growTimes*capacity, minGrowTo)
+	}
+	growTo = min(max(growTo, capacity), addrMax)
+	blockPages, pagePages := bitmapPages(growTo), bitmapPages(pages+(growTo-capacity)/metaShare)
+	h := HomeLayout{
+		Roots: labelBlocks, BlockMap: homeHeader, PageCount: pages,
+		BlockMapRoom: uint64(blockPages), PageMapRoom: uint64(pagePages),
+	}
+	h.BlockMapBlocks = newShadow(0, 0, blockPages).blocks()
 	h.PageMap = h.BlockMap + h.BlockMapBlocks
-	h.PageMapBlocks = newShadow(0, bitmapPages(pages)).blocks()
+	h.PageMapBlocks = newShadow(0, 0, pagePages).blocks()
 	h.Pages = h.PageMap + h.PageMapBlocks
 	h.Blocks = (h.Pages + h.PageCount + homeAlign - 1) / homeAlign * homeAlign
 	return h
@@ -109,6 +124,17 @@ func (l *Label) reservedBlocks() []run {
 		}
 	}
 	return append(rs, run{at, l.CapacityBlocks - at})
+}
+
+// dataRuns returns what of the capacity device is data, ascending.
+func (l *Label) dataRuns() []run {
+	var rs []run
+	for _, z := range l.Zones {
+		if z.Kind == ZoneData {
+			rs = append(rs, run{z.Start, z.Blocks})
+		}
+	}
+	return rs
 }
 
 // geometry returns where the log lies, for lanes lanes.

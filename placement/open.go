@@ -64,7 +64,6 @@ func newPool(o *opener, opt Options) *Pool {
 		nextNode: o.root.NextNode, epoch: o.root.Epoch, lastMark: o.root.LastMark,
 		bad: o.root.Bad,
 	}
-	p.opt.reservePages = min(uint64(opt.Frames), o.label.Home.PageCount/4)
 	p.opt.reserveBlocks = chunkUnits
 	p.ops = log.NewOps(opt.Ops)
 	p.cache = newCache(p, opt.Frames)
@@ -72,10 +71,10 @@ func newPool(o *opener, opt Options) *Pool {
 	p.index = newIndex(opt.IndexEntries, int(o.label.Segments), int(o.label.SegmentBlocks))
 	p.zeros = newExtents(opt.Extents)
 	p.segments = make([]logged, o.label.Segments)
-	p.blocks = newSpace(p, blockPage, o.label.CapacityBlocks, opt.FreedRuns)
-	p.blocks.refs = newShadow(o.label.Home.BlockMap, bitmapPages(o.label.CapacityBlocks))
-	p.pages = newSpace(p, pagePage, o.label.Home.PageCount, opt.FreedRuns)
-	p.pages.refs = newShadow(o.label.Home.PageMap, bitmapPages(o.label.Home.PageCount))
+	p.blocks = newSpace(p, blockPage, o.root.Blocks, opt.FreedRuns)
+	p.pages = newSpace(p, pagePage, o.root.Pages, opt.FreedRuns)
+	p.blocks.refs, p.pages.refs = o.label.bitmaps(o.root.Blocks, o.root.Pages)
+	p.setReserve()
 	p.catalogue = tree{root: o.root.Catalogue, levels: catalogueLevels, birth: 1}
 	p.shape = 1 // no node has looked yet
 	p.scratch = newScratch()
@@ -84,6 +83,9 @@ func newPool(o *opener, opt Options) *Pool {
 	p.back.task = &p.back
 	return p
 }
+
+// setReserve sets how many pages stay free for copy-on-write.
+func (p *Pool) setReserve() { p.opt.reservePages = min(uint64(p.opt.Frames), p.pages.total/4) }
 
 // newBackend allocates what the back end works with.
 func newBackend(p *Pool) backend {
@@ -226,7 +228,7 @@ func (o *opener) readRoot() error {
 		return fmt.Errorf("%w: %w", ErrNoRoot, last)
 	}
 	o.root = *newest
-	return nil
+	return o.checkTotals()
 }
 
 // mendRoot writes the newest root into the home that lacks it: a crash came between the two writes,
@@ -262,38 +264,34 @@ func (o *opener) mendRoot() error {
 func (o *opener) readAt(block uint64, crc uint32, p []byte) error {
 	var last error
 	for i, home := range o.d.homes() {
-		off := int64(o.label.HomeStart(home)+block) * log.BlockSize
-		if last = o.d[home].ReadAt(p, off); last != nil {
+		at := o.label.locate(home, block)
+		if last = o.d[at.dev].ReadAt(p, at.off); last != nil {
 			continue
 		}
 		got := checksum(p)
 		if got == crc {
 			if i > 0 {
-				first := o.d.homes()[0]
-				at := int64(o.label.HomeStart(first)+block) * log.BlockSize
-				o.mend(first, at, p)
+				o.mend(o.label.locate(o.d.homes()[0], block), p)
 			}
 			return nil
 		}
-		last = &CorruptError{
-			Dev: home, Off: off, What: "metadata page: checksum", Want: uint64(crc), Got: uint64(got),
-		}
+		last = at.corrupt("metadata page: checksum", uint64(crc), uint64(got))
 	}
 	return last
 }
 
 // mend writes a good page over a bad copy. That it cannot be written is no reason not to serve.
-func (o *opener) mend(home log.Dev, off int64, p []byte) {
-	if !o.readOnly && o.d[home].WriteAt(p, off) == nil {
+func (o *opener) mend(at place, p []byte) {
+	if !o.readOnly && o.d[at.dev].WriteAt(p, at.off) == nil {
 		o.mended++
 	}
 }
 
 func (o *opener) readPage(e Entry, p []byte) error {
-	if e.Addr >= o.label.Home.PageCount {
-		return fmt.Errorf("page %d of %d: %w", e.Addr, o.label.Home.PageCount, ErrDamaged)
+	if e.Addr >= o.root.Pages {
+		return fmt.Errorf("page %d of %d: %w", e.Addr, o.root.Pages, ErrDamaged)
 	}
-	return o.readAt(o.label.Home.Pages+e.Addr, e.CRC, p)
+	return o.readAt(o.label.pageBlock(e.Addr), e.CRC, p)
 }
 
 func (o *opener) loadBitmap(s *space, top []ShadowRef) error {

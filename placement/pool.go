@@ -251,16 +251,22 @@ func (p *Pool) firstHome() log.Dev {
 // secondHome returns the device of the other home.
 func (p *Pool) secondHome() log.Dev { return log.Capacity }
 
-// pageOffset returns where the current copy of a metadata page lies in a home, in bytes.
-func (p *Pool) pageOffset(home log.Dev, k pageKey) int64 {
-	base := p.label.HomeStart(home)
+// pagePlace returns where the current copy of a metadata page lies in a home.
+func (p *Pool) pagePlace(home log.Dev, k pageKey) place {
+	n := k.number()
 	switch k.kind() {
 	case blockPage:
-		ref := p.blocks.refs.at(0, int(k.number()))
-		return int64(base+p.blocks.refs.block(0, int(k.number()), ref.Place)) * log.BlockSize
+		return p.label.locate(home, p.blocks.refs.block(0, int(n), p.bitmapRef(k).Place))
 	case pagePage:
-		ref := p.pages.refs.at(0, int(k.number()))
-		return int64(base+p.pages.refs.block(0, int(k.number()), ref.Place)) * log.BlockSize
+		return p.label.locate(home, p.pages.refs.block(0, int(n), p.bitmapRef(k).Place))
 	}
-	return int64(base+p.label.Home.Pages+k.number()) * log.BlockSize
+	return p.label.locate(home, p.label.pageBlock(n))
+}
+
+// bitmapRef returns the reference to a bitmap page.
+func (p *Pool) bitmapRef(k pageKey) ShadowRef {
+	if k.kind() == blockPage {
+		return p.blocks.refs.at(0, int(k.number()))
+	}
+	return p.pages.refs.at(0, int(k.number()))
 }

@@ -10,6 +10,9 @@ const refsPerPage = log.BlockSize / refSize
 // pages of one level (place, checksum, free counts) fill the pages of the next, until so few are
 // left that the root holds them. The references stay in memory: 8 bytes for 128 MiB of capacity.
 //
+// The area has room for more pages than there are, and the levels are those that it takes to
+// describe it all; so the array grows without moving.
+//
 //	  root            up to maxTopRefs references
 //	   |
 //	level 2 page      512 references          on the device: place 0, place 1 of page 0,
@@ -19,29 +22,49 @@ const refsPerPage = log.BlockSize / refSize
 //	level 0 page      bitmap of 32,768 units
 type shadow struct {
 	base   uint64   // first block of the area, from the start of the home
-	counts []int    // pages of each level
+	room   []int    // pages of each level that the area has room for
+	counts []int    // pages of each level that there are
 	refs   [][]byte // refs[l]: the references to level l, encoded: the content of level l+1
 	dirty  [][]bool // dirty[l]: page of level l+1 (content refs[l]) changed since the last checkpoint
 }
 
-// newShadow lays out the area for pages bitmap pages.
-func newShadow(base uint64, pages int) *shadow {
-	s := &shadow{base: base}
-	for n := pages; ; n = (n + refsPerPage - 1) / refsPerPage {
-		s.counts = append(s.counts, n)
-		up := (n + refsPerPage - 1) / refsPerPage
-		s.refs = append(s.refs, alignedBytes(up*log.BlockSize))
-		s.dirty = append(s.dirty, make([]bool, up))
-		if n <= maxTopRefs {
-			return s
+// newShadow lays out an area with room for room bitmap pages, of which there are pages.
+func newShadow(base uint64, pages, room int) *shadow {
+	s := &shadow{base: base, room: []int{room}}
+	for n := room; n > maxTopRefs; {
+		n = refPages(n)
+		s.room = append(s.room, n)
+	}
+	s.counts = make([]int, len(s.room))
+	s.refs, s.dirty = make([][]byte, len(s.room)), make([][]bool, len(s.room))
+	s.grow(pages)
+	return s
+}
+
+// refPages returns how many pages the references to n pages fill.
+func refPages(n int) int { return (n + refsPerPage - 1) / refsPerPage }
+
+// grow makes the array hold more pages. The references to new ones are zero: all that such a page
+// describes is in use.
+func (s *shadow) grow(pages int) {
+	for l := range s.counts {
+		if s.counts[l] = pages; pages > s.room[l] {
+			panic("placement: a bitmap outgrows its area")
 		}
+		up := refPages(pages)
+		if more := up - len(s.dirty[l]); more > 0 {
+			refs := alignedBytes(up * log.BlockSize)
+			copy(refs, s.refs[l])
+			s.refs[l], s.dirty[l] = refs, append(s.dirty[l], make([]bool, more)...)
+		}
+		pages = up
 	}
 }
 
 // blocks returns the size of the area.
 func (s *shadow) blocks() uint64 {
 	var n uint64
-	for _, c := range s.counts {
+	for _, c := range s.room {
 		n += 2 * uint64(c)
 	}
 	return n
@@ -68,7 +91,7 @@ func (s *shadow) content(level, i int) []byte {
 // block returns where one place of page i of level lies, in blocks from the start of the home.
 func (s *shadow) block(level, i int, place uint8) uint64 {
 	at := s.base
-	for _, c := range s.counts[:level] {
+	for _, c := range s.room[:level] {
 		at += 2 * uint64(c)
 	}
 	return at + 2*uint64(i) + uint64(place)

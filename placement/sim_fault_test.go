@@ -25,12 +25,6 @@ func (f simFault) String() string {
 	}[f]
 }
 
-// simPlace is a block of a device.
-type simPlace struct {
-	dev log.Dev
-	off int64
-}
-
 // injectFault makes a fault happen, once.
 func (s *sim) injectFault(st *simStep) {
 	l := &s.p.label
@@ -128,12 +122,13 @@ func (s *sim) damagePage(at uint64) {
 	home := log.Dev(at % uint64(log.Devs))
 	other := 1 - home
 	mem := simdisk.Buffer(log.BlockSize)
-	s.disks[other].Peek(mem, s.pageAt(other, e))
+	good, bad := s.pageAt(other, e), s.pageAt(home, e)
+	s.disks[good.dev].Peek(mem, good.off)
 	if checksum(mem) != e.CRC {
 		return
 	}
-	s.disks[home].Flip(s.pageAt(home, e), int(at>>8%(log.BlockSize*8)))
-	s.damaged[simPlace{home, s.pageAt(home, e)}] = true
+	s.disks[bad.dev].Flip(bad.off, int(at>>8%(log.BlockSize*8)))
+	s.damaged[bad] = true
 	s.trace("page %d of the %s device's home is damaged", e.Addr, home)
 }
 
@@ -149,15 +144,15 @@ func (s *sim) damageRoot(at uint64) {
 	s.trace("the %s device's copy of root %d is damaged", home, s.p.root.Generation)
 }
 
-// pageAt returns where a copy of a metadata page lies, in bytes.
-func (s *sim) pageAt(home log.Dev, e Entry) int64 {
-	return int64(s.p.label.HomeStart(home)+s.p.label.Home.Pages+e.Addr) * log.BlockSize
+// pageAt returns where a copy of a metadata page lies.
+func (s *sim) pageAt(home log.Dev, e Entry) place {
+	return s.p.label.locate(home, s.p.label.pageBlock(e.Addr))
 }
 
 // excusedProblem reports whether a finding of the check is an injected fault.
 func (s *sim) excusedProblem(pr Problem) bool {
 	var bad *CorruptError
-	if errors.As(pr.Err, &bad) && s.damaged[simPlace{bad.Dev, bad.Off}] {
+	if errors.As(pr.Err, &bad) && s.damaged[place{bad.Dev, bad.Off}] {
 		return true
 	}
 	for _, slot := range s.slots {

@@ -80,10 +80,10 @@ type sim struct {
 	ended     int64 // ns; when something was submitted or ended last
 	endedTurn int   // the turn
 
-	excused   bool              // an injected fault may have made the pool read-only
-	mismatch  bool              // or have made reads be done again
-	readFault bool              // a read has failed, or will, in this process
-	damaged   map[simPlace]bool // pages of which a copy was damaged
+	excused   bool           // an injected fault may have made the pool read-only
+	mismatch  bool           // or have made reads be done again
+	readFault bool           // a read has failed, or will, in this process
+	damaged   map[place]bool // pages of which a copy was damaged
 	hash      uint64
 	turns     int
 	cover     simCover
@@ -126,7 +126,7 @@ func newSim(plan *simPlan) *sim {
 		rng:     rand.New(rand.NewPCG(plan.seed, 0xa0761d6478bd642f)),
 		nonce:   rand.New(rand.NewPCG(plan.seed, 0xe7037ed1a0b428db)),
 		trace:   func(string, ...any) {},
-		damaged: map[simPlace]bool{},
+		damaged: map[place]bool{},
 	}
 	s.disks[log.Fast] = s.w.NewDisk(plan.disks[log.Fast])
 	s.disks[log.Capacity] = s.disks[log.Fast]

@@ -158,7 +158,7 @@ func (p *simPlan) drawPool(r *rand.Rand) {
 // drawDisks draws sizes and models of the devices. The capacity is now and then so small that it
 // runs full.
 func (p *simPlan) drawDisks(r *rand.Rand) {
-	meta := int64(p.format.MetaPages+64) * log.BlockSize
+	meta := int64(planHome(0, uint64(p.format.GrowTo), p.format.MetaPages).Blocks+64) * log.BlockSize
 	data := int64(oneOf(r, 2, 3, 4, 8, 16, 48)) << 20
 	if p.real {
 		data = 512 << 20

@@ -155,7 +155,7 @@ func (p *Pool) Status() Status {
 		Pool: p.label.Pool, Durability: p.label.Durability, Created: p.label.Created,
 		Generation: p.root.Generation, Checkpoint: p.root.Time,
 		ReadOnly: p.readOnly, OneDevice: p.oneDevice, NoLog: p.homes == 1, Nodes: len(p.order),
-		BlocksFree: p.blocks.available(), PagesTotal: p.label.Home.PageCount,
+		BlocksFree: p.blocks.available(), PagesTotal: p.pages.total,
 		PagesFree: p.pages.available(), Promised: p.dirtyData + p.reserved.data,
 		Segments:     int(p.label.Segments),
 		SegmentBytes: int64(p.label.SegmentBlocks) * log.BlockSize,
@@ -191,12 +191,17 @@ func (l *Label) regions() []Region {
 		})
 	}
 	for _, z := range l.Zones {
-		if z.Kind == ZoneData {
-			start := int64(z.Start) * log.BlockSize
-			rs = append(rs, Region{
-				Dev: z.Dev, Class: "data", Start: start, End: start + int64(z.Blocks)*log.BlockSize,
-			})
+		class := "metadata"
+		switch z.Kind {
+		case ZoneReserved:
+			continue
+		case ZoneData:
+			class = "data"
 		}
+		start := int64(z.Start) * log.BlockSize
+		rs = append(rs, Region{
+			Dev: z.Dev, Class: class, Start: start, End: start + int64(z.Blocks)*log.BlockSize,
+		})
 	}
 	return rs
 }
