@@ -3,7 +3,8 @@ package placement
 import "unblend/log"
 
 // backend is the one writer of maps, space, catalogue and roots. It does one job at a time, in
-// bounded steps: destage a batch of the log, free what deleted nodes had, or make a checkpoint.
+// bounded steps: destage a batch of the log, free what deleted nodes had, make the pool larger, or make
+// a checkpoint.
 // Because jobs never overlap, no block or page is allocated, freed or changed while a checkpoint
 // writes the pages that it has cut.
 type backend struct {
@@ -39,11 +40,12 @@ type backend struct {
 	cut      Root        // the root that it will write
 	rootMem  []byte
 	rootHome int
-	granted  bool  // the present checkpoint's cut came after the operation asked
-	clean    bool  // the next root says that the pool was shut down in order
-	over     bool  // the pool was shut down: no more jobs
-	changed  bool  // something happened that the durable root does not know
-	since    int64 // ns; end of the last checkpoint
+	growth
+	granted bool  // the present checkpoint's cut came after the operation asked
+	clean   bool  // the next root says that the pool was shut down in order
+	over    bool  // the pool was shut down: no more jobs
+	changed bool  // something happened that the durable root does not know
+	since   int64 // ns; end of the last checkpoint
 }
 
 type backPhase uint8
@@ -61,6 +63,9 @@ const (
 
 	walkNode
 	countNode
+
+	growLabels
+	growSpace
 
 	cutCatalogue
 	flushData
@@ -108,6 +113,8 @@ func (b *backend) advance() bool {
 		return b.walk()
 	case countNode:
 		return b.count()
+	case growSpace:
+		return b.widenMaps()
 	case cutCatalogue:
 		return b.cutRoot()
 	case writePages:
@@ -132,6 +139,9 @@ func (b *backend) choose() bool {
 	switch {
 	case b.mustCheckpoint(pressure, idle):
 		b.beginCheckpoint()
+		return true
+	case b.growing():
+		b.beginGrow()
 		return true
 	case b.owed > 0 && b.beginWalk():
 		return true
@@ -193,7 +203,7 @@ func (b *backend) undrained() bool {
 // drained reports whether nothing is left whose destaging could make room.
 func (b *backend) drained() bool {
 	p := b.p
-	return b.phase == backIdle && !b.backlog() && !b.changed &&
+	return b.phase == backIdle && !b.backlog() && !b.changed && !b.growing() &&
 		p.blocks.freedSum == 0 && p.pages.freedSum == 0 && !b.walking()
 }
 
@@ -239,6 +249,8 @@ func (b *backend) OpDone(op *log.Op, err error) {
 		b.readDone(op, err)
 	case destageWrite:
 		b.writeDone(op, err)
+	case growLabels:
+		b.labelDone(op, err)
 	default:
 		b.checkpointOpDone(op, err)
 	}

@@ -171,14 +171,17 @@ func (c *checker) checkHeaders() {
 	}
 }
 
-// checkLabel verifies one copy of the label. While no root describes all that the label does, a crash
-// may have come between the writes of its copies when the pool grew; the next start mends them.
+// checkLabel verifies one copy of the label. A crash while the pool grew leaves copies that are older or
+// torn, which the next start mends: as long as no root describes all that the label does, and of two
+// devices the copy that is written first at any time.
 func (c *checker) checkLabel(dev log.Dev, off int64) {
-	got, err := readLabelAt(c.d[dev], place{dev, off})
+	at := place{dev, off}
+	got, err := readLabelAt(c.d[dev], at)
 	if err == nil && got.Sequence != c.label.Sequence {
-		err = place{dev, off}.corrupt("label: sequence", c.label.Sequence, got.Sequence)
+		err = at.corrupt("label: sequence", c.label.Sequence, got.Sequence)
 	}
-	if err != nil && c.unfinished() {
+	first := len(c.d.homes()) == 2 && !c.d.one() && at == c.label.copies()[0]
+	if err != nil && (c.unfinished() || first) {
 		c.rep.Notes = append(c.rep.Notes, Problem{"label", err, false})
 		return
 	}

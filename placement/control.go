@@ -20,6 +20,7 @@ const (
 	RollbackVolume                  // Name: "volume@snapshot"; the volume is not attached, or Attach
 	RenameVolume                    // Name, To: a volume, with its snapshots, or one snapshot
 	ResizeVolume                    // Name, Size: not below what it is
+	GrowPool                        // Sizes: use what the devices have more than before
 	Checkpoint                      // make what is known durable in the maps
 	Drain                           // destage everything, then checkpoint
 	Shutdown                        // checkpoint, marked as an orderly end; nothing may follow
@@ -32,8 +33,9 @@ type Control struct {
 	Name       string
 	Names      []string
 	To         string
-	Size       int64  // bytes
-	Count      uint32 // clones, atomically; To and a number from First on, of Width digits or more
+	Size       int64           // bytes
+	Sizes      [log.Devs]int64 // of the devices, in bytes; of one device the same twice
+	Count      uint32          // clones, atomically; To and a number from First on, of Width digits or more
 	First      uint32
 	Width      uint8
 	QueueDepth int
@@ -153,6 +155,8 @@ func (p *Pool) controlOver(c *Control) bool {
 	switch c.Op {
 	case Checkpoint, Shutdown:
 		return !b.wanted
+	case GrowPool:
+		return !b.growing()
 	case Drain:
 		if b.wanted || b.undrained() {
 			return false
@@ -178,6 +182,9 @@ func (p *Pool) beginControl(c *Control) error {
 		}
 		p.back.clean = c.Op == Shutdown
 		return nil
+	}
+	if c.Op == GrowPool {
+		return p.planGrowth(c)
 	}
 	c.marks, c.holds = c.marks[:0], c.holds[:0]
 	if err := p.planMarks(c); err != nil {

@@ -34,6 +34,9 @@ func Open(d Disks, opt Options) (*Pool, error) {
 	if err := o.readRoot(); err != nil {
 		return nil, err
 	}
+	if err := o.mendLabels(); err != nil {
+		return nil, err
+	}
 	if err := o.mendRoot(); err != nil {
 		return nil, err
 	}
@@ -80,6 +83,7 @@ func newPool(o *opener, opt Options) *Pool {
 	p.scratch = newScratch()
 	p.reader.p, p.merger.p = p, p
 	p.back = newBackend(p)
+	p.back.widen = o.unfinished()
 	p.back.task = &p.back
 	return p
 }

@@ -153,6 +153,15 @@ func (d *Disk) Name() string { return d.cfg.Name }
 // Size returns the disk's size in bytes.
 func (d *Disk) Size() int64 { return d.cfg.Size }
 
+// Grow makes the disk larger, in the moment, as an enlarged volume of a host is: what is added reads as
+// zeros. It panics if size, in bytes, is not a multiple of log.BlockSize or less than the present size.
+func (d *Disk) Grow(size int64) {
+	if size < d.cfg.Size || size%log.BlockSize != 0 {
+		panic(fmt.Sprintf("simdisk: %s of %d bytes cannot grow to %d", d.cfg.Name, d.cfg.Size, size))
+	}
+	d.cfg.Size = size
+}
+
 // Stats returns the disk's counters.
 func (d *Disk) Stats() Stats { return d.stats }
 
