@@ -111,6 +111,7 @@ var simShares = []struct {
 	{"a clone", func(c *simCover) bool { return c.clones > 0 }},
 	{"a shared block from memory", func(c *simCover) bool { return c.shared > 0 }},
 	{"a rollback", func(c *simCover) bool { return c.rollbacks > 0 }},
+	{"a pool that grew", func(c *simCover) bool { return c.grown > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 

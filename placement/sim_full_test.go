@@ -43,9 +43,13 @@ func (s *sim) full() bool {
 	return s.p.back.drained()
 }
 
-// makeRoom discards all of a volume that has no requests under way, as a guest's fstrim would when
+// makeRoom now and then makes the pool larger, or discards all of a volume that has no requests under way, as a guest's fstrim would when
 // the pool is full; once that did not help, what all guests have written and are not writing now.
 func (s *sim) makeRoom() {
+	if s.rescued%3 == 0 && s.ctl == nil && s.grew < simGrowMax {
+		s.grow(&simStep{n: 1024 * log.BlockSize, at: 1})
+		return
+	}
 	if snaps := s.snaps(nil); len(snaps) > 0 && s.ctl == nil && s.rescued%2 == 0 {
 		c := &simControl{slots: snaps}
 		c.Op = RemoveVolume

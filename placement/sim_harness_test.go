@@ -64,18 +64,20 @@ type sim struct {
 	nonce *rand.Rand
 	slots []*simSlot
 
-	reqs    []*simReq
-	spare   []int
-	flying  int
-	ctl     *simControl
-	at      int   // next step
-	until   int64 // ns; a pause
-	crash   *simStep
-	reader  *simVerify
-	rescued int
-	snapNo  int
-	power   bool // the last process ended with the power
-	lanes   uint // numbers of lanes so far, as bits
+	reqs     []*simReq
+	spare    []int
+	flying   int
+	ctl      *simControl
+	at       int   // next step
+	until    int64 // ns; a pause
+	crash    *simStep
+	reader   *simVerify
+	rescued  int
+	snapNo   int
+	grew     int64  // bytes that the capacity device has more than at first
+	power    bool   // the last process ended with the power
+	sequence uint64 // of the label when a growth was last answered
+	lanes    uint   // numbers of lanes so far, as bits
 
 	ended     int64 // ns; when something was submitted or ended last
 	endedTurn int   // the turn
@@ -107,6 +109,7 @@ type simCover struct {
 	clones      int
 	rollbacks   int
 	shared      int // blocks that volumes share, read from memory
+	grown       int // times the pool was made larger
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected

@@ -39,7 +39,7 @@ func (s *sim) ready(st *simStep) bool {
 		}
 		return slot.o == nil || slot.vol == nil || slot.open < slot.depth
 	case stepCreate, stepAttach, stepCheckpoint, stepDrain, stepSnapshot, stepClone, stepUnsnap,
-		stepResize:
+		stepResize, stepGrow:
 		return s.ctl == nil
 	case stepDetach, stepRemove, stepRollback:
 		return s.ctl == nil && slot.open == 0
@@ -61,6 +61,8 @@ func (s *sim) perform(st *simStep) {
 		s.operate(slot, st)
 	case stepSnapshot, stepClone, stepRollback, stepUnsnap, stepResize:
 		s.operateTree(slot, st)
+	case stepGrow:
+		s.grow(st)
 	case stepPause:
 		s.until = s.w.Now() + st.wait
 	case stepVerify:
@@ -153,6 +155,9 @@ func (s *sim) controlDone(c *simControl) error {
 		s.trace("shutdown: generation %d clean %v; %s", s.p.root.Generation, s.p.root.Clean, s.backState())
 		s.crashNow(c.step)
 		return nil
+	}
+	if c.Op == GrowPool {
+		return s.grown(c)
 	}
 	slot := c.slot
 	if slot == nil && len(c.slots) == 0 {

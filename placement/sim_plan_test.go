@@ -54,12 +54,13 @@ const (
 	stepRollback // of a detached volume
 	stepUnsnap   // removes a snapshot
 	stepResize
+	stepGrow // the devices, and the pool with them
 	stepKinds
 )
 
 var stepNames = [stepKinds]string{
 	"io", "create", "remove", "attach", "detach", "checkpoint", "drain", "pause", "verify",
-	"shutdown", "crash", "kill", "fault", "snapshot", "clone", "rollback", "unsnap", "resize",
+	"shutdown", "crash", "kill", "fault", "snapshot", "clone", "rollback", "unsnap", "resize", "grow",
 }
 
 // simStep is one thing that happens.
@@ -94,6 +95,8 @@ func (st simStep) String() string {
 			stepNames[st.do], st.after, st.again, st.wait, st.verify)
 	case stepSnapshot, stepClone, stepRollback, stepUnsnap, stepResize:
 		return fmt.Sprintf("%s vol%d at=%d", stepNames[st.do], st.slot, st.at)
+	case stepGrow:
+		return fmt.Sprintf("grow by %d, the fast device by %d, at=%d", st.n, st.off, st.at)
 	case stepFault:
 		return fmt.Sprintf("fault %s at=%d", st.fault, st.at)
 	}
@@ -119,6 +122,9 @@ func newPlan(seed uint64) *simPlan {
 			[]simFault{faultLogWrite, faultDataWrite, faultLogBlock}, []simFault{faultRead, faultFlush})
 	}
 	p.drawPool(r)
+	if seed%7 == 3 {
+		p.format.GrowTo = 16 << 30 // bitmaps of two levels
+	}
 	p.drawDisks(r)
 	lanes := oneOf(r, 1, 1, 2, 3, 4)
 	entries := 2*maxBlocks + int(p.logBytes/log.BlockSize)*between(r, 1, 3)/2
@@ -134,6 +140,7 @@ func newPlan(seed uint64) *simPlan {
 		p.opens = append(p.opens, o)
 	}
 	p.drawSteps(r)
+	p.drawGrowth(seed)
 	return p
 }
 

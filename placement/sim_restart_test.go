@@ -127,6 +127,9 @@ func (s *sim) reopen(st *simStep) error {
 		break
 	}
 	s.drv = s.w.Drive(s.p.NextOp, s.p.Complete, s.disks[log.Fast], s.disks[log.Capacity])
+	if err := s.keptSize(); err != nil {
+		return err
+	}
 	if err := s.adopt(); err != nil {
 		return err
 	}

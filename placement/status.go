@@ -18,6 +18,7 @@ type Status struct {
 	OneDevice  bool
 	NoLog      bool // opened without the fast device
 	Nodes      int
+	Sizes      [log.Devs]uint64 // of the devices, as far as the pool uses them, in bytes
 
 	BlocksTotal, BlocksFree  uint64 // of the capacity device's data zones
 	PagesTotal, PagesFree    uint64 // of the metadata area
@@ -155,6 +156,7 @@ func (p *Pool) Status() Status {
 		Pool: p.label.Pool, Durability: p.label.Durability, Created: p.label.Created,
 		Generation: p.root.Generation, Checkpoint: p.root.Time,
 		ReadOnly: p.readOnly, OneDevice: p.oneDevice, NoLog: p.homes == 1, Nodes: len(p.order),
+		Sizes:      p.label.Sizes,
 		BlocksFree: p.blocks.available(), PagesTotal: p.pages.total,
 		PagesFree: p.pages.available(), Promised: p.dirtyData + p.reserved.data,
 		Segments:     int(p.label.Segments),
