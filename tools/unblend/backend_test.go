@@ -259,6 +259,29 @@ func (f *fakeBackend) Resize(_ context.Context, r control.ResizeRequest) (contro
 	return v, err
 }
 
+func (f *fakeBackend) Grow(_ context.Context, r control.GrowRequest) (control.GrowResult, error) {
+	g := control.GrowResult{
+		Grown: true, DataBefore: 15 << 40, DataSize: 15 << 40, MetadataBefore: 160 << 30,
+		MetadataSize: 160 << 30,
+		Devices: []control.DeviceGrowth{
+			{Role: control.RoleLog, Path: "/dev/nvme0n1p3", Before: 32 << 30, Size: 32 << 30},
+			{Role: control.RoleData, Path: "/dev/sdb", Before: 16 << 40, Size: 16 << 40},
+		},
+	}
+	switch {
+	case r.Size > 0:
+		return control.GrowResult{}, &control.Error{
+			Code: control.CodeBadRequest, Message: "/dev/sdb is a block device and has its own size",
+			Next: "enlarge it where it comes from, then: unblend grow",
+		}
+	case r.Pool == "/dev/sdb":
+		g.Grown = false
+		return g, nil
+	}
+	g.DataSize, g.MetadataSize, g.Devices[1].Size = 31<<40, 324<<30, 32<<40
+	return g, nil
+}
+
 func (f *fakeBackend) List(_ context.Context, r control.ListRequest,
 	yield func(control.Volume) error,
 ) error {

@@ -17,6 +17,7 @@ func commands() []*command {
 		renameCommand(),
 		resizeCommand(),
 		rmCommand(),
+		growCommand(),
 		statusCommand(),
 		checkCommand(),
 		doctorCommand(),

@@ -41,6 +41,9 @@ type Backend interface {
 	List(ctx context.Context, r ListRequest, yield func(Volume) error) error
 	// Status describes the pool. Schema is filled in by the caller.
 	Status(ctx context.Context) (Status, error)
+	// Grow lets the pool use what its devices have more than before; with a size its file is made
+	// larger first. That there is nothing to add is no error.
+	Grow(ctx context.Context, r GrowRequest) (GrowResult, error)
 	// Checkpoint makes what is known durable in the maps.
 	Checkpoint(ctx context.Context, r CheckpointRequest) error
 	// Shutdown begins the daemon's end and returns; the socket goes with it. Unless forced it

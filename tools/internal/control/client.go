@@ -93,6 +93,12 @@ func (c *Client) Remove(ctx context.Context, r RemoveRequest) (Done, error) {
 	return call[Done](ctx, c, "rm", SchemaDone, &r)
 }
 
+// Grow makes the pool larger.
+func (c *Client) Grow(ctx context.Context, r GrowRequest) (GrowResult, error) {
+	r.Schema = SchemaGrowRequest
+	return call[GrowResult](ctx, c, "grow", SchemaGrow, &r)
+}
+
 // Checkpoint makes what is known durable in the maps.
 func (c *Client) Checkpoint(ctx context.Context, r CheckpointRequest) (Done, error) {
 	r.Schema = SchemaCheckpointRequest

@@ -22,6 +22,7 @@ var Documents = []struct {
 	{SchemaDiffEnd, "last line of diff --json", DiffEnd{}},
 	{SchemaDiffPage, "answer to diff", DiffPage{}},
 	{SchemaDone, "answer to rm, checkpoint and shutdown", Done{}},
+	{SchemaGrow, "answer to grow", GrowResult{}},
 	{SchemaInit, "printed by init", InitResult{}},
 	{SchemaImport, "printed by import", ImportResult{}},
 	{SchemaCheck, "printed by check", CheckResult{}},
@@ -37,6 +38,7 @@ var Documents = []struct {
 	{SchemaRollbackRequest, "request of rollback", RollbackRequest{}},
 	{SchemaRenameRequest, "request of rename", RenameRequest{}},
 	{SchemaResizeRequest, "request of resize", ResizeRequest{}},
+	{SchemaGrowRequest, "request of grow", GrowRequest{}},
 	{SchemaCheckpointRequest, "request of checkpoint", CheckpointRequest{}},
 	{SchemaShutdownRequest, "request of shutdown", ShutdownRequest{}},
 }

@@ -13,6 +13,7 @@
 //	POST /v1/resize      ResizeRequest     -> VolumeResult
 //	POST /v1/attach      AttachRequest     -> VolumeResult
 //	POST /v1/detach      DetachRequest     -> VolumeResult
+//	POST /v1/grow        GrowRequest       -> GrowResult
 //	POST /v1/checkpoint  CheckpointRequest -> Done
 //	POST /v1/shutdown    ShutdownRequest   -> Done
 //

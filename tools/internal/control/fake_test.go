@@ -134,6 +134,13 @@ func (f *fake) Resize(_ context.Context, r ResizeRequest) (Volume, error) {
 	return v, err
 }
 
+func (f *fake) Grow(_ context.Context, r GrowRequest) (GrowResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("grow %s %d %v", r.Pool, r.Size, r.Sparse)
+	return GrowResult{Grown: true, DataBefore: 1 << 30, DataSize: r.Size}, nil
+}
+
 func (f *fake) Attach(_ context.Context, r AttachRequest) (Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

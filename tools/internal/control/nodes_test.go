@@ -43,12 +43,17 @@ func TestSnapshotVerbs(t *testing.T) {
 	if err != nil || v.Volume.Size != 2<<30 || v.Volume.DeviceSize != 1<<30 {
 		t.Errorf("resize: %+v, %v", v, err)
 	}
+	g, err := c.Grow(ctx, GrowRequest{Pool: "/pool", Size: 2 << 30, Sparse: true})
+	if err != nil || !g.Grown || g.Schema != SchemaGrow || g.DataSize != 2<<30 {
+		t.Errorf("grow: %+v, %v", g, err)
+	}
 	if d, err := c.Remove(ctx, RemoveRequest{Names: []string{"b@s", "b"}}); err != nil || d.Count != 2 {
 		t.Errorf("rm: %+v, %v", d, err)
 	}
 	want := []string{
 		"snapshot a,b s", "clone a@s n 0 0 0 4 true", "clone a@s n- 1000 7 4 0 false", "rollback a@s",
-		"rename a@s a@t", "resize a 2147483648", "rm b@s,b false",
+		"rename a@s a@t", "resize a 2147483648", "grow /pool 2147483648 true",
+		"rm b@s,b false",
 	}
 	if !slices.Equal(b.calls, want) {
 		t.Errorf("the backend saw %q, want %q", b.calls, want)
@@ -96,6 +101,9 @@ func TestHostileNodeRequests(t *testing.T) {
 		{"rename", `{"name":"a@s","to":"b@s"}`, "stays with its volume"},
 		{"resize", `{"name":"a","size":5000000}`, "multiple of 4 KiB"},
 		{"resize", `{"name":"a@s","size":1048576}`, "has '@'"},
+		{"grow", `{"size":5000000}`, "multiple of 4 KiB"},
+		{"grow", `{"size":-4096}`, "multiple of 4 KiB"},
+		{"grow", `{"sparse":true}`, "without a size"},
 		{"rm", `{"name":"a","names":["b"]}`, "both"},
 		{"rm", `{"names":["b","b"]}`, "named twice"},
 		{"rm", `{"names":["b*"]}`, "has '*'"},

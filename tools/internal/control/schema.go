@@ -21,6 +21,7 @@ const (
 	SchemaDiff              Schema = "unblend/diff/v1"
 	SchemaDiffEnd           Schema = "unblend/diff-end/v1"
 	SchemaDiffPage          Schema = "unblend/diff-page/v1"
+	SchemaGrow              Schema = "unblend/grow/v1"
 	SchemaInit              Schema = "unblend/init/v1"
 	SchemaImport            Schema = "unblend/import/v1"
 	SchemaCheck             Schema = "unblend/check/v1"
@@ -35,6 +36,7 @@ const (
 	SchemaRollbackRequest   Schema = "unblend/rollback-request/v1"
 	SchemaRenameRequest     Schema = "unblend/rename-request/v1"
 	SchemaResizeRequest     Schema = "unblend/resize-request/v1"
+	SchemaGrowRequest       Schema = "unblend/grow-request/v1"
 	SchemaCheckpointRequest Schema = "unblend/checkpoint-request/v1"
 	SchemaShutdownRequest   Schema = "unblend/shutdown-request/v1"
 )

@@ -98,6 +98,7 @@ var verbs = []verb{
 	{http.MethodPost, "resize", members, time.Minute, answer(SchemaVolume, resizeVolume)},
 	{http.MethodPost, "attach", members, time.Minute, answer(SchemaVolume, attachVolume)},
 	{http.MethodPost, "detach", members, time.Minute, answer(SchemaVolume, detachVolume)},
+	{http.MethodPost, "grow", owners, longest, answer(SchemaGrow, growPool)},
 	{http.MethodPost, "checkpoint", members, longest, answer(SchemaDone, checkpoint)},
 	{http.MethodPost, "shutdown", owners, longest, answer(SchemaDone, shutdown)},
 }

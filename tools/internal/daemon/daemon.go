@@ -35,7 +35,8 @@ type daemon struct {
 	shard      *shard.Shard
 	durability placement.Durability
 	names      nameLocks
-	restored   int // volumes attached again at the start
+	restored   int        // volumes attached again at the start
+	growing    sync.Mutex // held while the pool is made larger
 
 	mu       sync.Mutex
 	ublk     *ublk.Control      // guarded by mu; nil: no driver

@@ -108,7 +108,8 @@ func (g *growth) warning(percent int, st placement.Status, now footprints) contr
 		Code: codeSpace,
 		Message: fmt.Sprintf("%d %% of the space for data are used, %s of %s", percent,
 			units.FormatSize(used), units.FormatSize(size)),
-		Next: "remove what is not needed: unblend list --tree says what that frees",
+		Next: "remove what is not needed: unblend list --tree says what that frees; " +
+			"or add space: unblend grow",
 	}
 	if name, by := g.largest(now); name != "" {
 		w.Message += fmt.Sprintf("; volume %q grew most since the daemon started, by %s", name,

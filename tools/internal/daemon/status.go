@@ -186,6 +186,8 @@ func role(dev log.Dev, one bool) string {
 func (d *daemon) deviceStatus(io shard.Stats) []control.DeviceStatus {
 	var list []control.DeviceStatus
 	one := d.backing.One()
+	d.mu.Lock() // for the sizes
+	defer d.mu.Unlock()
 	for i, dev := range d.backing.Devices {
 		s := control.DeviceStatus{
 			Role: role(log.Dev(i), one), ReadErrors: io.ReadErrors[i], WriteErrors: io.WriteErrors[i],

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"unblend/tools/internal/units"
 )
 
 // InitOptions say how far OpenForInit may go.
@@ -156,48 +154,16 @@ func (d *Device) contents() ([]Signature, error) {
 // resize gives the file n bytes, a multiple of 4 KiB, and reserves them on its file system unless
 // sparse: a pool that was promised its space must not find the file system full.
 func (d *Device) resize(n int64, sparse bool) error {
-	if err := unix.Ftruncate(d.fd, n); err != nil {
-		if errors.Is(err, unix.EFBIG) || errors.Is(err, unix.EINVAL) {
-			return unsuitable(d.info.Path, "the file system takes no file of that size")
-		}
-		return fmt.Errorf("%s: truncate: %w", d.info.Path, err)
+	if err := d.truncate(n); err != nil {
+		return err
 	}
 	d.setSize(n)
 	if sparse || n == 0 {
 		return nil
 	}
-	if err := d.roomFor(n); err != nil {
-		return err
-	}
-	for {
-		err := unix.Fallocate(d.fd, 0, 0, n)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EOPNOTSUPP):
-			return nil // a file system that cannot promise space; what it has is what there is
-		case errors.Is(err, unix.ENOSPC):
-			return fmt.Errorf("%s: reserve %s: %w", d.info.Path, units.FormatSize(n), ErrNoSpace)
-		case err != nil:
-			return fmt.Errorf("%s: reserve %s: %w", d.info.Path, units.FormatSize(n), err)
-		}
-		return nil
-	}
-}
-
-// roomFor refuses what the file system cannot hold before an attempt at reserving it takes the last
-// free byte from everybody else.
-func (d *Device) roomFor(n int64) error {
-	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(d.fd, &fs), unix.Fstat(d.fd, &st)); err != nil {
-		return fmt.Errorf("%s: free space: %w", d.info.Path, err)
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return fmt.Errorf("%s: size: %w", d.info.Path, err)
 	}
-	need := n - st.Blocks*512
-	if need > 0 && (uint64(need)+uint64(fs.Bsize)-1)/uint64(fs.Bsize) > fs.Bavail {
-		return fmt.Errorf("%s: %s wanted, %s free there (--sparse does not reserve): %w",
-			d.info.Path, units.FormatSize(n), units.FormatSize(int64(fs.Bavail)*fs.Bsize),
-			ErrNoSpace)
-	}
-	return nil
+	return d.reserve(0, n, st.Blocks*512)
 }

@@ -3,10 +3,12 @@ package shard
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"unblend/log"
 	"unblend/placement"
 )
 
@@ -53,6 +55,13 @@ func (s *Shard) await(ctx context.Context, ended chan struct{}) error {
 	case <-s.done:
 		return ErrStopped
 	}
+}
+
+// CanGrow reports whether devices of the given sizes, in bytes, have something to add to the pool.
+func (s *Shard) CanGrow(sizes [log.Devs]int64) (can bool, err error) {
+	var why error
+	err = s.Do(func() { can, why = s.pool.CanGrow(sizes) })
+	return can, errors.Join(err, why)
 }
 
 // Volume returns the volume of that name, or nil.
