@@ -222,7 +222,8 @@ func TestGrowZones(t *testing.T) {
 			for _, r := range g.p.Status().Regions {
 				sum[r.Class] += r.End - r.Start
 			}
-			if want := int64(2*(l.Home.Blocks+l.pageCount()-l.Home.PageCount)) * log.BlockSize; sum["metadata"] != want {
+			want := int64(2*(l.Home.Blocks+l.pageCount()-l.Home.PageCount)) * log.BlockSize
+			if sum["metadata"] != want {
 				t.Errorf("regions: %v, want %d of metadata", sum, want)
 			}
 		})

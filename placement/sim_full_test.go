@@ -43,8 +43,9 @@ func (s *sim) full() bool {
 	return s.p.back.drained()
 }
 
-// makeRoom now and then makes the pool larger, or discards all of a volume that has no requests under way, as a guest's fstrim would when
-// the pool is full; once that did not help, what all guests have written and are not writing now.
+// makeRoom now and then makes the pool larger, or removes the snapshots; else it discards all of a volume
+// that has no requests under way, as a guest's fstrim would when the pool is full; once that did not
+// help, what all guests have written and are not writing now.
 func (s *sim) makeRoom() {
 	if s.rescued%3 == 0 && s.ctl == nil && s.grew < simGrowMax {
 		s.grow(&simStep{n: 1024 * log.BlockSize, at: 1})
