@@ -3,8 +3,8 @@ package placement
 import "unblend/log"
 
 // backend is the one writer of maps, space, catalogue and roots. It does one job at a time, in
-// bounded steps: destage a batch of the log, free what deleted nodes had, make the pool larger, or make
-// a checkpoint.
+// bounded steps: destage a batch of the log, free what deleted nodes had, make the pool larger, make
+// a checkpoint, or put a scattered leaf in order.
 // Because jobs never overlap, no block or page is allocated, freed or changed while a checkpoint
 // writes the pages that it has cut.
 type backend struct {
@@ -32,9 +32,12 @@ type backend struct {
 	zeroNode  uint32 // where applying extents has come to
 	zeroBlock uint64
 	single    bool // read block by block
-	leaves    int  // that the walker may still do in this turn
+	leaves    int  // that may still be walked, or looked at, in this turn
 	owed      int  // that it may do before the next batch is destaged
 	paused    bool // it has more to do in the next turn
+
+	replacement
+	scattered scattered
 
 	writes   []pageWrite // of a checkpoint
 	cut      Root        // the root that it will write
@@ -66,6 +69,9 @@ const (
 
 	growLabels
 	growSpace
+
+	replaceRead
+	replaceWrite
 
 	cutCatalogue
 	flushData
@@ -115,6 +121,10 @@ func (b *backend) advance() bool {
 		return b.count()
 	case growSpace:
 		return b.widenMaps()
+	case replaceRead:
+		return b.readMoves()
+	case replaceWrite:
+		return b.writeMoves()
 	case cutCatalogue:
 		return b.cutRoot()
 	case writePages:
@@ -158,7 +168,7 @@ func (b *backend) choose() bool {
 		b.beginCheckpoint()
 		return true
 	}
-	return false
+	return b.beginReplace()
 }
 
 // mustCheckpoint reports whether the next job is a checkpoint.
@@ -251,6 +261,8 @@ func (b *backend) OpDone(op *log.Op, err error) {
 		b.writeDone(op, err)
 	case growLabels:
 		b.labelDone(op, err)
+	case replaceRead, replaceWrite:
+		b.moveDone(op, err)
 	default:
 		b.checkpointOpDone(op, err)
 	}

@@ -21,6 +21,7 @@ type moving struct {
 	write bool   // it is to be written to addr
 	moved bool   // it is to be written once more, to addr
 	addr  uint64 // its place
+	from  uint64 // the place that it leaves; of re-placement
 }
 
 // gapMax is how many unwanted log blocks are read over rather than skipped.
@@ -295,6 +296,9 @@ func (b *backend) writeDone(op *log.Op, err error) {
 // retire takes what is placed out of the index, unless a newer version has come meanwhile.
 func (b *backend) retire() {
 	b.owed = walkLeaves
+	if !b.p.opt.NoReplacement {
+		b.noteScattered()
+	}
 	for i := range b.batch[:b.placed] {
 		m := &b.batch[i]
 		if n := b.p.nodes[m.id]; n != nil {

@@ -95,9 +95,14 @@ func (p *Pool) setReserve() { p.opt.reservePages = min(uint64(p.opt.Frames), p.p
 func newBackend(p *Pool) backend {
 	n := p.opt.BatchBlocks
 	b := backend{
-		p: p, batch: make([]moving, 0, n), order: make([]uint32, 0, n),
-		mem: alignedBytes(n * log.BlockSize), gap: alignedBytes(log.BlockSize),
+		p: p, batch: make([]moving, 0, n), order: make([]uint32, 0, max(n, leafBlocks)),
+		mem: alignedBytes(max(n, leafBlocks) * log.BlockSize), gap: alignedBytes(log.BlockSize),
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
+	}
+	if p.opt.NoReplacement {
+		b.scattered.scan = noScan
+	} else {
+		b.moves, b.scattered = make([]moving, 0, leafBlocks), newScattered()
 	}
 	return b
 }

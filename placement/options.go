@@ -40,6 +40,8 @@ type Options struct {
 	Idle            int64 // ns without guest requests after which everything is destaged
 	CheckpointEvery int64 // ns after which a checkpoint follows the last in any case
 
+	NoReplacement bool // leave in pieces what became scattered
+
 	OnFull FullPolicy
 	Rand   func(p []byte) // random bytes, for the nonces of the log
 	Wall   func() int64   // Unix time in seconds

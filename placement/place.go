@@ -6,7 +6,7 @@ const homeMin = 16
 
 // homeChunk is where the blocks of the leaf at hand have their natural places: block i of the leaf
 // at chunk + i, so that the image reads sequentially. It is not recorded anywhere: a leaf's home
-// is where one of its own blocks lies at its natural place.
+// is where blocks of its own lie at their natural places.
 type homeChunk struct {
 	id    uint32
 	leaf  uint64
@@ -172,20 +172,9 @@ func (b *backend) findHome(n *node, f int32, block uint64) error {
 	if b.home.known && b.home.id == n.rec.ID && b.home.leaf == leaf {
 		return nil
 	}
-	h := homeChunk{id: n.rec.ID, leaf: leaf, known: true}
-	mapped := 0
-	page := b.p.cache.page(f)
-	for i := range fanout {
-		e := entryAt(page, i)
-		if e.Flags&FlagMapped == 0 || !n.owns(e, leaf*leafBlocks+uint64(i)+1) {
-			continue
-		}
-		mapped++
-		if !h.has && e.Addr%chunkUnits == uint64(i) {
-			h.has, h.chunk = true, e.Addr-uint64(i)
-		}
-	}
-	if !h.has && mapped+b.coming(n.rec.ID, leaf) >= homeMin {
+	s := b.p.shapeOf(n, f, leaf)
+	h := homeChunk{id: n.rec.ID, leaf: leaf, known: true, has: s.home > 0, chunk: s.chunk}
+	if !h.has && s.own+b.coming(n.rec.ID, leaf) >= homeMin {
 		chunk, err := b.p.blocks.freeChunk(&b.waiter)
 		switch err {
 		case nil:

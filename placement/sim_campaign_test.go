@@ -112,6 +112,8 @@ var simShares = []struct {
 	{"a shared block from memory", func(c *simCover) bool { return c.shared > 0 }},
 	{"a rollback", func(c *simCover) bool { return c.rollbacks > 0 }},
 	{"a pool that grew", func(c *simCover) bool { return c.grown > 0 }},
+	{"blocks moved while idle", func(c *simCover) bool { return c.moved > 0 }},
+	{"an end in the middle of that", func(c *simCover) bool { return c.movesCut > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 

@@ -71,6 +71,7 @@ type sim struct {
 	at       int   // next step
 	until    int64 // ns; a pause
 	crash    *simStep
+	moves    int // turns of re-placement until a power cut; 0: none comes
 	reader   *simVerify
 	rescued  int
 	snapNo   int
@@ -110,6 +111,8 @@ type simCover struct {
 	rollbacks   int
 	shared      int // blocks that volumes share, read from memory
 	grown       int // times the pool was made larger
+	moved       int // blocks that re-placement moved
+	movesCut    int // ends of a process in the middle of that
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected
@@ -200,6 +203,9 @@ func (s *sim) step() {
 		return
 	}
 	more := s.p.Run()
+	if s.cutMoves() {
+		return
+	}
 	pumped := s.drv.Pump()
 	ended := s.reap()
 	s.fail(s.p.promises())

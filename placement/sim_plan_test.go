@@ -75,6 +75,7 @@ type simStep struct {
 	off, n int64 // bytes; of a volume that is smaller, modulo its size
 	wait   int64 // ns
 	after  int   // device operations until a crash; 0: now
+	moves  int   // turns of re-placement until a crash, instead
 	again  []int // of a crash: device operations until the next, in recovery
 	verify bool  // of a crash: read everything after recovery
 	check  bool
@@ -213,6 +214,7 @@ func (p *simPlan) drawOptions(r *rand.Rand, lanes int) Options {
 		Idle:            oneOf(r, int64(1_000_000), 20_000_000, 1_000_000_000),
 		CheckpointEvery: oneOf(r, int64(10_000_000), 500_000_000, 30_000_000_000),
 		OnFull:          FullPolicy(p.seed % 2),
+		NoReplacement:   p.seed%8 == 7,
 	}
 	if p.real {
 		o = Options{Lanes: lanes, OnFull: o.OnFull}

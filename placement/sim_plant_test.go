@@ -26,6 +26,8 @@ var simPlanted = []struct {
 	{"one-root-copy", 20},
 	{"merge-lets-write-pass", 20},
 	{"epoch-of-the-destage", 20},
+	{"shared-block-moved", 40},
+	{"moved-before-written", 40},
 }
 
 // TestPlanted shows that each planted bug is caught, and within how many seeds.

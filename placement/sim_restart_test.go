@@ -15,6 +15,10 @@ func (s *sim) opt() Options { return s.p.opt }
 // crashNow ends the process as a step says. A power cut some operations ahead comes on its own.
 func (s *sim) crashNow(st *simStep) {
 	s.crash = st
+	if st.do == stepCrash && st.moves > 0 {
+		s.moves = st.moves
+		return
+	}
 	if st.do == stepCrash && st.after > 0 {
 		s.w.CrashAfter(st.after, nil)
 		return
@@ -51,11 +55,32 @@ func (s *sim) noMismatch() error {
 	return nil
 }
 
+// countMoves is called at the end of a process.
+func (s *sim) countMoves() {
+	s.cover.moved += int(s.p.stats.ReplacedBlocks)
+	if s.p.Status().Replacing {
+		s.cover.movesCut++
+	}
+}
+
+// cutMoves cuts the power in the middle of re-placement, if a step has asked for that.
+func (s *sim) cutMoves() bool {
+	if s.moves == 0 || !s.p.Status().Replacing {
+		return false
+	}
+	s.moves--
+	if s.moves == 0 {
+		s.w.Crash(nil)
+	}
+	return s.w.Off()
+}
+
 // begin starts a new process over what the last left.
 func (s *sim) begin(st *simStep, power bool) error {
 	if err := s.noMismatch(); err != nil {
 		return err
 	}
+	s.countMoves()
 	if st != nil && st.root {
 		s.damageRoot(st.at)
 	}
@@ -82,6 +107,7 @@ func (s *sim) forget(power bool) {
 		d.Disarm()
 	}
 	s.reqs, s.spare, s.flying, s.reader, s.until = nil, nil, 0, nil, 0
+	s.moves = 0
 	for _, slot := range s.slots {
 		slot.open = 0
 		if slot.vol != nil {

@@ -157,6 +157,15 @@ func (p *simPlan) drawSteps(r *rand.Rand) {
 // drawCrash draws a crash, and often another one soon after something was accepted again.
 func (p *simPlan) drawCrash(r *rand.Rand) {
 	p.steps = append(p.steps, crashStep(r))
+	if r.IntN(3) == 0 { // while nobody wants anything, and the back end does what can wait
+		st := &p.steps[len(p.steps)-1]
+		st.do, st.after = stepCrash, between(r, 1, oneOf(r, 30, 300, 1000))
+		if r.IntN(2) == 0 {
+			st.moves = between(r, 1, oneOf(r, 8, 64))
+		}
+		p.steps = append(p.steps, simStep{do: stepPause, wait: oneOf(r, int64(30_000_000), 5_000_000_000)})
+		return
+	}
 	for r.IntN(2) == 0 {
 		p.steps[len(p.steps)-1].verify = r.IntN(4) == 0
 		for range between(r, 1, 6) {

@@ -4,7 +4,7 @@ import "fmt"
 
 // Stats counts what the pool did since it was opened.
 type Stats struct {
-	ReadErrors  uint64 // blocks that could not be read, with the guest told so
+	ReadErrors  uint64 // blocks that could not be read, for a guest or to be moved
 	Mismatches  uint64 // reads that were done again because of a checksum or an error
 	LostBlocks  uint64 // acknowledged blocks that became unreadable in the log
 	BadBlocks   uint64 // blocks of the capacity device that could not be written
@@ -20,6 +20,8 @@ type Stats struct {
 
 	DestagedBlocks uint64 // blocks moved from the log to their places
 	DestageRuns    uint64 // device writes that this took
+	ReplacedBlocks uint64 // blocks moved to better places while guests were idle
+	ReplacedLeaves uint64 // regions of 1 MiB of a volume in which that was done
 	AbsorbedBlocks uint64 // blocks overwritten in the log before they were moved
 	DroppedBlocks  uint64 // blocks discarded in the log before they were moved
 	IndexStalls    uint64 // times a write found no room in the index

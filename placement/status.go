@@ -32,6 +32,7 @@ type Status struct {
 	DirtyPages, SharedBlocks int // that it holds
 	Stalled                  int // volumes with writes that wait for room
 	Checkpointing, Destaging bool
+	Replacing                bool
 	Stats                    Stats
 	Regions                  []Region
 }
@@ -166,6 +167,7 @@ func (p *Pool) Status() Status {
 		Stalled:       len(p.stalled),
 		Checkpointing: p.back.phase >= cutCatalogue,
 		Destaging:     p.back.phase > backIdle && p.back.phase < walkNode,
+		Replacing:     p.back.phase == replaceRead || p.back.phase == replaceWrite,
 		Stats:         p.stats, Regions: p.label.regions(),
 	}
 	for _, z := range p.label.Zones {
@@ -226,6 +228,9 @@ func (p *Pool) Deadline() int64 {
 	live := p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle
 	if live && (b.backlog() || b.changed || b.walking() || len(p.counts) > 0) {
 		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
+	}
+	if live && b.mayReplace() {
+		earlier(b.replaceAt())
 	}
 	if at != 0 {
 		at = max(at, p.now+1)
