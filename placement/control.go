@@ -21,6 +21,7 @@ const (
 	RenameVolume                    // Name, To: a volume, with its snapshots, or one snapshot
 	ResizeVolume                    // Name, Size: not below what it is
 	GrowPool                        // Sizes: use what the devices have more than before
+	LayoutVolume                    // Name: a volume or snapshot; Layout; again until that is Done
 	Checkpoint                      // make what is known durable in the maps
 	Drain                           // destage everything, then checkpoint
 	Shutdown                        // checkpoint, marked as an orderly end; nothing may follow
@@ -43,6 +44,7 @@ type Control struct {
 	Attach     bool  // of CreateVolume; of RollbackVolume: attached without a device, and stays so
 	ReadOnly   bool  // of AttachVolume
 	Time       int64 // Unix time in seconds
+	Layout     *VolumeLayout
 
 	Err error // the outcome
 	Vol *Volume
@@ -57,6 +59,10 @@ type Control struct {
 	applied bool
 	pages   int // of the catalogue that its first mark may change; 0: not yet known
 	next    *Control
+
+	walk          waiter // of a LayoutVolume
+	leaves, loads int
+	more          bool // it goes on at once
 }
 
 type controlQueue struct{ head, tail *Control }
@@ -91,14 +97,15 @@ func (p *Pool) Control(c *Control) {
 func (p *Pool) NextControl() *Control { return p.controlsDone.take() }
 
 // runControls begins the next operation when none is under way, and ends the one that is. It
-// reports whether it began one: the back end has to look at what that wants.
+// reports whether it began one, since the back end has to look at what that wants, or whether the
+// one under way goes on at once.
 func (p *Pool) runControls() bool {
 	if c := p.control; c != nil {
 		if c.waiting {
 			p.pushMark(c)
 		}
-		if !p.controlOver(c) {
-			return false
+		if c.more = false; !p.controlOver(c) {
+			return c.more
 		}
 		p.control = nil
 		p.controlsDone.add(c)
@@ -143,6 +150,9 @@ func (p *Pool) controlOver(c *Control) bool {
 	if c.applied {
 		return true
 	}
+	if c.Op == LayoutVolume {
+		return p.layOut(c)
+	}
 	if c.logging && !(p.markDue && p.readOnly != nil) {
 		return false
 	}
@@ -170,6 +180,9 @@ func (p *Pool) controlOver(c *Control) bool {
 // beginControl checks an operation and begins it.
 func (p *Pool) beginControl(c *Control) error {
 	c.applied, c.logging = false, false
+	if c.Op == LayoutVolume { // of a pool that is read-only too
+		return p.beginLayout(c)
+	}
 	if p.readOnly != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 	}
