@@ -148,8 +148,6 @@ func (p *Pool) layOutLeaf(c *Control, n *node) error {
 	}
 	if f == noFrame {
 		l.endRun()
-	} else {
-		p.cache.frames[f].ref = false // guests' pages are worth more
 	}
 	l.at = end
 	return nil

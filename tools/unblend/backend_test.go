@@ -282,6 +282,25 @@ func (f *fakeBackend) Grow(_ context.Context, r control.GrowRequest) (control.Gr
 	return g, nil
 }
 
+func (f *fakeBackend) Layout(_ context.Context, r control.LayoutRequest) (control.Layout, error) {
+	v, err := f.find(r.Name)
+	l := control.Layout{
+		Name: v.Name, Size: v.Size, Mapped: v.Mapped, Home: v.Mapped / 4 * 3, Shared: v.Mapped / 2,
+		Runs: 3072, MeanRun: v.Mapped / 3072, First: 1 << 30, Last: 9 << 30,
+		Lengths: []control.LayoutLength{
+			{Length: 4096, Runs: 2048, Bytes: 8 << 20},
+			{Length: 2 << 20, Runs: 1024, Bytes: v.Mapped - 8<<20},
+		},
+	}
+	if r.Picture {
+		l.Picture = &control.LayoutPicture{
+			Width: 4, Height: 3,
+			Cells: []control.LayoutCell{{X: 0, Y: 0, Bytes: 4096}, {X: 3, Y: 2, Bytes: 1 << 20}},
+		}
+	}
+	return l, err
+}
+
 func (f *fakeBackend) List(_ context.Context, r control.ListRequest,
 	yield func(control.Volume) error,
 ) error {

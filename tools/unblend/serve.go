@@ -74,6 +74,8 @@ func serveFlags(fs *pflag.FlagSet) *serveOptions {
 	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs to serve on, such as 2 or 2-3,6")
 	fs.StringVar(&o.cfg.OnFull, "on-full", control.OnFullWait,
 		"`WHAT` writes do when the pool is full, wait or fail")
+	fs.BoolVar(&o.cfg.NoReplace, "no-replacement", false,
+		"leave in pieces what became scattered, also when guests are idle")
 	fs.Var(&o.wait, "wait", "for what a killed daemon's last requests hold")
 	fs.StringVar(&o.cfg.LinkDir, "link-dir", control.DefaultLinkDir,
 		"`DIR` for the links to the volumes' devices")

@@ -17,11 +17,32 @@ const statusVolumes = 32
 
 func statusCommand() *command {
 	return &command{
-		name: "status", daemon: true, short: "say how the pool is",
+		name: "status", args: "[VOL]", max: 1, daemon: true, complete: completeNodes,
+		short: "say how the pool is",
 		long: `Pool, devices, log, space, volumes, warnings.
-Exit code 5: the pool is degraded or read-only, or 80 % or more of its space are used.`,
-		examples: []string{"unblend status", "unblend status --json"},
-		setup:    func(*pflag.FlagSet) action { return status },
+Exit code 5: the pool is degraded or read-only, or 80 % or more of its space are used.
+
+--layout says in which runs a volume or snapshot lies on the data device, and --svg draws
+it: the volume from left to right, the device from top to bottom. What lies in order is a
+straight line.`,
+		examples: []string{
+			"unblend status", "unblend status --json",
+			"unblend status web1 --layout --svg web1.svg",
+		},
+		setup: func(fs *pflag.FlagSet) action {
+			var f layoutFlags
+			fs.BoolVar(&f.layout, "layout", false, "say how VOL lies on the data device")
+			fs.StringVar(&f.svg, "svg", "", "with --layout: draw it into `FILE`")
+			return func(ctx context.Context, in *invocation) error {
+				if err := f.check(in); err != nil {
+					return err
+				}
+				if f.layout {
+					return layout(ctx, in, &f)
+				}
+				return status(ctx, in)
+			}
+		},
 	}
 }
 
@@ -72,6 +93,10 @@ func statusText(s control.Status, volumes []control.Volume) string {
 		units.FormatShare(s.Space.Size-s.Space.Free, s.Space.Size),
 		units.FormatSize(s.Space.Size-s.Space.Free), units.FormatSize(s.Space.Size),
 		units.FormatSize(s.Space.Promised))
+	if s.Work.ReplacedBytes > 0 {
+		line("", "%s put back into order while guests were idle",
+			units.FormatSize(int64(s.Work.ReplacedBytes)))
+	}
 	line("metadata", "%s used (of %s)",
 		units.FormatShare(s.Space.MetadataSize-s.Space.MetadataFree, s.Space.MetadataSize),
 		units.FormatSize(s.Space.MetadataSize))

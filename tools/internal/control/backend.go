@@ -39,6 +39,9 @@ type Backend interface {
 	// and stops at its error. yield waits for the client: nothing that others need may be held
 	// meanwhile.
 	List(ctx context.Context, r ListRequest, yield func(Volume) error) error
+	// Layout says how a volume or snapshot lies on the capacity device. Schema is filled in by the
+	// caller.
+	Layout(ctx context.Context, r LayoutRequest) (Layout, error)
 	// Status describes the pool. Schema is filled in by the caller.
 	Status(ctx context.Context) (Status, error)
 	// Grow lets the pool use what its devices have more than before; with a size its file is made

@@ -121,6 +121,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, "status", SchemaStatus, nil)
 }
 
+// Layout says how a volume or snapshot lies on the capacity device.
+func (c *Client) Layout(ctx context.Context, r LayoutRequest) (Layout, error) {
+	return call[Layout](ctx, c, "layout?"+r.query(), SchemaLayout, nil)
+}
+
 // Version describes the daemon.
 func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
 	return call[VersionInfo](ctx, c, "version", SchemaVersion, nil)

@@ -16,6 +16,7 @@ var Documents = []struct {
 	{SchemaVersion, "answer to version", VersionInfo{}},
 	{SchemaStatus, "answer to status", Status{}},
 	{SchemaList, "answer to list and snapshot", List{}},
+	{SchemaLayout, "answer to status --layout", Layout{}},
 	{SchemaVolume, "answer to create, attach, detach, rollback, rename, resize", VolumeResult{}},
 	{SchemaClone, "answer to clone", CloneResult{}},
 	{SchemaDiff, "first line of diff --json; extents follow as in diff-page", DiffHead{}},
@@ -80,6 +81,9 @@ func describe(t reflect.Type, prefix string) []FieldInfo {
 
 // kindOf returns what a Go type is in JSON, and the struct type whose fields are to be described.
 func kindOf(t reflect.Type) (kind string, inner reflect.Type, suffix string) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return "time", nil, ""

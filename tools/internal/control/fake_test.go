@@ -141,6 +141,14 @@ func (f *fake) Grow(_ context.Context, r GrowRequest) (GrowResult, error) {
 	return GrowResult{Grown: true, DataBefore: 1 << 30, DataSize: r.Size}, nil
 }
 
+func (f *fake) Layout(_ context.Context, r LayoutRequest) (Layout, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("layout %s %v", r.Name, r.Picture)
+	v, err := f.find(r.Name)
+	return Layout{Name: v.Name, Size: v.Size, Lengths: []LayoutLength{}}, err
+}
+
 func (f *fake) Attach(_ context.Context, r AttachRequest) (Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

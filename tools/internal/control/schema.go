@@ -14,6 +14,7 @@ const (
 	SchemaVersion           Schema = "unblend/version/v1"
 	SchemaStatus            Schema = "unblend/status/v1"
 	SchemaList              Schema = "unblend/list/v1"
+	SchemaLayout            Schema = "unblend/layout/v1"
 	SchemaVolume            Schema = "unblend/volume/v1"
 	SchemaDone              Schema = "unblend/done/v1"
 	SchemaError             Schema = "unblend/error/v1"
@@ -245,10 +246,11 @@ type VolumeCounts struct {
 
 // WorkStatus counts the back end's work since the daemon started.
 type WorkStatus struct {
-	Now            string `json:"now" doc:"idle, destage, checkpoint"`
+	Now            string `json:"now" doc:"idle, destage, re-place, checkpoint"`
 	Checkpoints    uint64 `json:"checkpoints" doc:"completed"`
 	DestagedBytes  uint64 `json:"destaged_bytes" doc:"moved from the log to their place"`
 	DestageWrites  uint64 `json:"destage_writes" doc:"device writes that this took"`
+	ReplacedBytes  uint64 `json:"replaced_bytes" doc:"moved to better places while guests were idle"`
 	AbsorbedBytes  uint64 `json:"absorbed_bytes" doc:"overwritten in the log, so never moved"`
 	DiscardedBytes uint64 `json:"discarded_bytes" doc:"discarded in the log, so never moved"`
 	IndexStalls    uint64 `json:"index_stalls" doc:"times that a write found the index full"`

@@ -18,6 +18,7 @@ type ServeConfig struct {
 	LogInFlight int           // log writes under way
 	Low, High   int           // percent of the log: destage begins, writers are slowed
 	CPUs        []int         // that the shard may run on; empty: any
+	NoReplace   bool          // leave in pieces what became scattered
 	OnFull      string        // OnFullWait or OnFullFail: what writes do when the pool is full
 	Wait        time.Duration // for a claim that a killed daemon's requests still hold
 	LinkDir     string        // where the links to the devices are made

@@ -77,6 +77,7 @@ func (d *daemon) options() placement.Options {
 		info := fast.Info()
 		o.NoFUA = info.Kind == device.RegularFile || info.VolatileCache && !info.FUA
 	}
+	o.NoReplacement = d.cfg.NoReplace
 	if d.cfg.OnFull == control.OnFullFail {
 		o.OnFull = placement.FullFails
 	}

@@ -252,11 +252,14 @@ func workStatus(st placement.Status) control.WorkStatus {
 		now = "checkpoint"
 	case st.Destaging:
 		now = "destage"
+	case st.Replacing:
+		now = "re-place"
 	}
 	return control.WorkStatus{
 		Now: now, Checkpoints: st.Stats.Checkpoints,
 		DestagedBytes:  st.Stats.DestagedBlocks * log.BlockSize,
 		DestageWrites:  st.Stats.DestageRuns,
+		ReplacedBytes:  st.Stats.ReplacedBlocks * log.BlockSize,
 		AbsorbedBytes:  st.Stats.AbsorbedBlocks * log.BlockSize,
 		DiscardedBytes: st.Stats.DroppedBlocks * log.BlockSize,
 		IndexStalls:    st.Stats.IndexStalls, SpaceStalls: st.Stats.SpaceStalls,
