@@ -36,6 +36,7 @@ type backend struct {
 	owed      int  // that it may do before the next batch is destaged
 	paused    bool // it has more to do in the next turn
 
+	gatherer
 	replacement
 	scattered scattered
 

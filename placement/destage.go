@@ -48,8 +48,9 @@ func (b *backend) beginDestage() bool {
 func (b *backend) gather() {
 	p := b.p
 	b.batch, b.upto = b.batch[:0], 0
+	b.whole, b.failed = b.whole[:0], 0
 	after := uint64(0)
-	for len(b.batch) < cap(b.batch) {
+	for b.mayTake() {
 		i := b.oldest(after)
 		if i < 0 {
 			break
@@ -83,20 +84,6 @@ func (b *backend) oldest(from uint64) int {
 		}
 	}
 	return best
-}
-
-func (b *backend) takeSegment(i int) {
-	ix := b.p.index
-	for e := ix.segHead(i); e != noEntry && len(b.batch) < cap(b.batch); e = ix.segNext(e) {
-		id, block, d := ix.entry(e)
-		if n := b.p.nodes[id]; n != nil && !n.gone() && !b.p.mayPlace(n) {
-			continue
-		}
-		b.batch = append(b.batch, moving{
-			id: id, block: block, loc: d.loc, crc: d.crc,
-			flags: d.flags, data: d.flags == 0,
-		})
-	}
 }
 
 // awaitDurable goes on when everything that the batch holds is durable in the log. Only a pool

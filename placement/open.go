@@ -99,6 +99,7 @@ func newBackend(p *Pool) backend {
 		mem: alignedBytes(max(n, leafBlocks) * log.BlockSize), gap: alignedBytes(log.BlockSize),
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
 	}
+	b.whole = make([]uint64, 0, n/wholeMin)
 	if p.opt.NoReplacement {
 		b.scattered.scan = noScan
 	} else {
