@@ -372,7 +372,9 @@ func (d *Diff) source(n *node, f int32, logged bool) (source, error) {
 	case n == nil:
 		return source{}, nil
 	case logged:
-		return d.p.locate(n, d.at, &d.waiter)
+		s, err := d.p.locate(n, d.at, &d.waiter)
+		s.shared = false // says who else reads it, not where it lies
+		return s, err
 	case f == noFrame:
 		return source{}, nil
 	}

@@ -286,7 +286,7 @@ func TestScanLeavesWhatIsInUse(t *testing.T) {
 func TestFamilyImages(t *testing.T) {
 	l := newLives(t, 1)
 	hits, again := uint64(0), 0
-	for round := range 40 {
+	for round := range 60 {
 		l.newVolume()
 		v := fmt.Sprintf("v%d", l.names)
 		for range 3 {
