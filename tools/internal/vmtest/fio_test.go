@@ -86,7 +86,6 @@ type fioRun struct {
 // startFio starts a run.
 func (g *guest) startFio(j fioJob) *fioRun {
 	g.Helper()
-	dir := g.TempDir()
 	lines := []string{
 		"[global]", "direct=1", "ioengine=libaio", "iodepth=16", "bsrange=512-256k", "randseed=7",
 		"time_based=1", fmt.Sprintf("runtime=%d", j.seconds),
@@ -98,6 +97,13 @@ func (g *guest) startFio(j fioJob) *fioRun {
 			"[trim]", "filename="+d, fmt.Sprintf("offset=%dm", j.size*3/4),
 			fmt.Sprintf("size=%dm", j.size/4), "rw=randtrim", "thinktime=20000", "iodepth=1")
 	}
+	return g.fio(lines)
+}
+
+// fio starts fio on a job file of these lines.
+func (g *guest) fio(lines []string) *fioRun {
+	g.Helper()
+	dir := g.TempDir()
 	job := filepath.Join(dir, "job")
 	if err := os.WriteFile(job, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		g.Fatal(err)

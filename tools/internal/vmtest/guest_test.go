@@ -45,6 +45,15 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+// asked returns a number from the environment, and skips a test that takes long where there is none.
+func asked(t *testing.T, name string) int {
+	t.Helper()
+	if os.Getenv(name) == "" {
+		t.Skip("takes long: runs only with a number in " + name)
+	}
+	return number(t, name, 0)
+}
+
 // need skips the test where machines are not asked for or not possible.
 func need(t *testing.T) {
 	t.Helper()
