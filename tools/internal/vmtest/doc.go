@@ -14,5 +14,9 @@
 //	UNBLEND_KILLS=30       how often the daemon is killed in one run
 //	UNBLEND_CUTS=20        power cuts
 //	UNBLEND_MACHINE_CUTS=5 power cuts of a whole machine; default a seventh of the others
+//	UNBLEND_CLONES=10000   clones that TestClones makes; it does not run without
+//	UNBLEND_LOG_MIB=1024   size of its log; default 4096, which takes a quarter of an hour
+//	UNBLEND_SNAPSHOTS=500  snapshots that TestDepth takes; it does not run without
+//	UNBLEND_FULL_MIB=128   size of the pool that TestFull fills; it does not run without
 //	UNBLEND_RECORD=FILE    append the figures of campaigns to this file
 package vmtest
