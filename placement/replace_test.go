@@ -146,10 +146,10 @@ func TestReplace(t *testing.T) {
 // What a snapshot shares stays where it is; what the volume has written since is put in order.
 func TestReplaceLeavesWhatIsShared(t *testing.T) {
 	r := newRig(t, 64<<20)
-	v := r.create("v", 2<<20)
+	r.create("v", 2<<20)
 	rng := rand.New(rand.NewPCG(2, 2))
 	r.restart(func(o *Options) { o.NoReplacement = true })
-	v = r.p.Volume("v")
+	v := r.p.Volume("v")
 	old := r.scatter(v, rng, 512)
 	if err := r.control(&Control{Op: SnapshotVolume, Names: []string{"v"}, To: "s"}); err != nil {
 		t.Fatal(err)
