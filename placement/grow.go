@@ -129,10 +129,12 @@ func (p *Pool) CanGrow(sizes [log.Devs]int64) (bool, error) {
 	return g != nil, err
 }
 
-// planGrowth begins a growth, unless there is nothing to add.
+// planGrowth begins a growth, unless there is nothing to add. One that a crash has interrupted is waited
+// for.
 func (p *Pool) planGrowth(c *Control) error {
 	g, err := p.label.grown(c.Sizes)
-	p.back.larger, c.applied = g, g == nil
+	p.back.larger = g
+	c.applied = !p.back.growing()
 	return err
 }
 

@@ -340,14 +340,13 @@ func (g *growRig) after(c growCase, when string, sizes map[uint64]int) {
 	}
 	g.open(c)
 	sizes[g.p.Status().BlocksTotal]++
-	g.verify()
-	g.some(5)
 	if err := g.control(&Control{Op: GrowPool, Sizes: g.sizes()}); err != nil {
 		g.t.Fatalf("%s: grow: %v", when, err)
 	}
 	if want := uint64(g.capacity.Size()) / log.BlockSize; g.p.blocks.total != want {
 		g.t.Fatalf("%s: %d blocks, want %d", when, g.p.blocks.total, want)
 	}
+	g.verify()
 	g.some(30)
 	g.must(&Control{Op: Drain})
 	g.must(&Control{Op: Shutdown})

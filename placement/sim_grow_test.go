@@ -21,6 +21,14 @@ func (p *simPlan) drawGrowth(seed uint64) {
 	if p.real || r.IntN(3) > 0 {
 		return
 	}
+	if r.IntN(3) == 0 { // it is full before it grows
+		less := p.data - int64(between(r, chunkUnits+64, 2*chunkUnits))*log.BlockSize
+		for d := range p.disks {
+			if p.oneDisk || d == int(log.Capacity) {
+				p.disks[d].Size -= less
+			}
+		}
+	}
 	for range between(r, 1, 4) {
 		at := p.volumes + r.IntN(len(p.steps)-p.volumes+1)
 		more := []simStep{growStep(r)}

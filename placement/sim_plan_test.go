@@ -25,6 +25,7 @@ type simPlan struct {
 	target   int        // guest operations
 	volumes  int
 	logBytes int64
+	data     int64 // bytes for data, about
 	steps    []simStep
 
 	rng    *rand.Rand // draws further steps while the seed lacks something
@@ -171,6 +172,7 @@ func (p *simPlan) drawDisks(r *rand.Rand) {
 	if p.real {
 		data = 512 << 20
 	}
+	p.data = data
 	sizes := [log.Devs]int64{meta + p.logBytes, meta + data}
 	if p.oneDisk {
 		sizes[log.Fast] = 2*meta + p.logBytes + data
