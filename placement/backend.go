@@ -50,6 +50,7 @@ type backend struct {
 	over    bool  // the pool was shut down: no more jobs
 	changed bool  // something happened that the durable root does not know
 	since   int64 // ns; end of the last checkpoint
+	looked  int64 // ns; when nothing could be done although the guests were idle
 }
 
 type backPhase uint8
@@ -169,7 +170,13 @@ func (b *backend) choose() bool {
 		b.beginCheckpoint()
 		return true
 	}
-	return b.beginReplace()
+	if b.beginReplace() {
+		return true
+	}
+	if p.now >= max(p.lastGuest, b.since)+p.opt.Idle {
+		b.looked = p.now
+	}
+	return false
 }
 
 // mustCheckpoint reports whether the next job is a checkpoint.

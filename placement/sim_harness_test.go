@@ -82,6 +82,7 @@ type sim struct {
 
 	ended     int64 // ns; when something was submitted or ended last
 	endedTurn int   // the turn
+	spun      int   // turns since then that did nothing and wanted another
 
 	excused   bool           // an injected fault may have made the pool read-only
 	mismatch  bool           // or have made reads be done again
@@ -211,6 +212,12 @@ func (s *sim) step() {
 	s.fail(s.p.promises())
 	if issued || ended {
 		s.ended, s.endedTurn = s.w.Now(), s.turns
+	}
+	if issued || ended || pumped > 0 || !more {
+		s.spun = 0
+	} else if s.spun++; s.spun > simPatientTurns {
+		s.stuck()
+		return
 	}
 	if s.w.Off() || s.err != nil || issued || more || pumped > 0 || ended {
 		return

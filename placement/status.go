@@ -227,7 +227,7 @@ func (p *Pool) Deadline() int64 {
 	b := &p.back
 	live := p.readOnly == nil && !b.over && !b.waiting && b.phase == backIdle
 	if live && (b.backlog() || b.changed || b.walking() || len(p.counts) > 0) {
-		earlier(max(p.lastGuest, b.since) + p.opt.Idle)
+		earlier(max(p.lastGuest, b.since, b.looked) + p.opt.Idle)
 	}
 	if live && b.mayReplace() {
 		earlier(b.replaceAt())
