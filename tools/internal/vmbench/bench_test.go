@@ -27,7 +27,7 @@ const machineTime = 45 * time.Minute
 func TestMain(m *testing.M) {
 	role := map[string]func() error{
 		"targets": inMachine(measureTargets), "restart": inMachine(measureRestart),
-		"null": serveNull,
+		"depth": inMachine(measureDepth), "null": serveNull,
 	}[os.Getenv(roleEnv)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -135,7 +135,8 @@ func inVM(b *testing.B, role, program string, drives ...vm.Drive) *Report {
 	share := b.TempDir()
 	res, err := vm.Run(context.Background(), vm.Config{
 		Kernel: os.Getenv("UNBLEND_VM_KERNEL"), Files: []string{self, program}, Share: share,
-		Drives: drives, Env: []string{roleEnv + "=" + role}, Timeout: machineTime,
+		Drives: drives, Timeout: machineTime,
+		Env:     []string{roleEnv + "=" + role, pairsEnv + "=" + os.Getenv(pairsEnv)},
 		Command: "exec /vm/" + filepath.Base(self), Log: os.Stderr,
 	})
 	if err != nil || res.Status != 0 {
@@ -186,6 +187,19 @@ func BenchmarkTargets(b *testing.B) {
 	}
 	b.ReportMetric(r.Four.PerLogWrite, "guest-writes/log-write")
 	b.ReportMetric(100*r.Four.Sequential, "%sequential")
+	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
+}
+
+// BenchmarkSnapshots compares writes and reads before a snapshot with those after one and after many,
+// on clones, and of dm-thin.
+func BenchmarkSnapshots(b *testing.B) {
+	need(b)
+	r := inVM(b, "depth", buildProgram(b))
+	publish(b, "snapshots", r)
+	for _, x := range r.Ratios {
+		unit := strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("%s/%s", x.Target, x.To))
+		b.ReportMetric(x.Median, unit)
+	}
 	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
 }
 

@@ -5,6 +5,8 @@
 //     with direct I/O, a null server, a volume of a pool on it;
 //   - four volumes at once: how many guest writes a log write carries, and how many log writes
 //     begin where the one before them ended, as bpftrace sees them;
+//   - writes and reads of a volume before a snapshot, right after it, after 100 and 500 of them, and
+//     of a clone, beside dm-thin before and after a snapshot;
 //   - the daemon's peak memory;
 //   - how long a daemon takes from its start to its first answer when the log is full.
 //
@@ -13,6 +15,6 @@
 //
 //	go test ./tools/internal/vmbench -run '^$' -bench . -timeout 1h
 //
-// UNBLEND_VM_KERNEL chooses the kernel, UNBLEND_BENCH_OUT names a directory that gets the results
-// as JSON and as a table.
+// UNBLEND_VM_KERNEL chooses the kernel, UNBLEND_PAIRS how many pairs of snapshot runs there are;
+// UNBLEND_BENCH_OUT names a directory that gets the results as JSON and as a table.
 package vmbench

@@ -19,11 +19,17 @@ type fioResult struct {
 
 // fioWrite writes 4 KiB blocks at random places of all paths at once, depth at a time on each.
 func fioWrite(paths []string, depth int, length time.Duration) (fioResult, error) {
-	args := []string{
-		"--direct=1", "--rw=randwrite", "--bs=4k", "--ioengine=libaio",
-		fmt.Sprintf("--iodepth=%d", depth), "--time_based", "--norandommap",
-		fmt.Sprintf("--runtime=%dms", length.Milliseconds()), "--output-format=json",
-	}
+	return fioRandom(paths, depth, "--rw=randwrite", "--time_based",
+		fmt.Sprintf("--runtime=%dms", length.Milliseconds()))
+}
+
+// fioRandom does what more arguments say with 4 KiB blocks at random places of all paths at once,
+// depth at a time on each.
+func fioRandom(paths []string, depth int, more ...string) (fioResult, error) {
+	args := append([]string{
+		"--direct=1", "--bs=4k", "--ioengine=libaio", "--norandommap",
+		fmt.Sprintf("--iodepth=%d", depth), "--output-format=json",
+	}, more...)
 	for i, p := range paths {
 		args = append(args, fmt.Sprintf("--name=disk%d", i), "--filename="+p)
 	}
@@ -36,16 +42,18 @@ func fioWrite(paths []string, depth int, length time.Duration) (fioResult, error
 
 // parseFio reads fio's report, before which it may have said something.
 func parseFio(out []byte) (fioResult, error) {
+	type side struct {
+		IOPS  float64 `json:"iops"`
+		Total uint64  `json:"total_ios"`
+		Clat  struct {
+			Percentile map[string]int64 `json:"percentile"`
+		} `json:"clat_ns"`
+	}
 	var doc struct {
 		Jobs []struct {
 			Error int
-			Write struct {
-				IOPS  float64 `json:"iops"`
-				Total uint64  `json:"total_ios"`
-				Clat  struct {
-					Percentile map[string]int64 `json:"percentile"`
-				} `json:"clat_ns"`
-			} `json:"write"`
+			Read  side `json:"read"`
+			Write side `json:"write"`
 		} `json:"jobs"`
 	}
 	if err := json.Unmarshal(out[max(bytes.IndexByte(out, '{'), 0):], &doc); err != nil {
@@ -59,10 +67,13 @@ func parseFio(out []byte) (fioResult, error) {
 		if j.Error != 0 {
 			return r, fmt.Errorf("fio: job %d ended with error %d", i, j.Error)
 		}
-		r.iops += j.Write.IOPS
+		r.iops += j.Read.IOPS + j.Write.IOPS
 		r.writes += j.Write.Total
 	}
 	first := doc.Jobs[0].Write.Clat.Percentile
+	if doc.Jobs[0].Write.Total == 0 {
+		first = doc.Jobs[0].Read.Clat.Percentile
+	}
 	r.p50, r.p99 = first["50.000000"], first["99.000000"]
 	return r, nil
 }

@@ -13,6 +13,9 @@ import (
 	"unblend/tools/internal/blocktrace"
 )
 
+// pairsEnv asks for fewer pairs, or more.
+const pairsEnv = "UNBLEND_PAIRS"
+
 const (
 	pairs      = 5
 	runTime    = 4 * time.Second

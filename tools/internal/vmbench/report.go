@@ -38,7 +38,7 @@ const (
 
 var targets = []Target{Raw, Loop, Null, Pool}
 
-// Run is one run of fio: random writes of 4 KiB.
+// Run is one run of fio: 4 KiB at random places, writes unless the target says otherwise.
 type Run struct {
 	Pair   int     `json:"pair"` // runs with the same number followed each other
 	Target Target  `json:"target"`
@@ -100,6 +100,17 @@ func depths(runs []Run) []int {
 	return d
 }
 
+// targetsOf returns the targets in the order in which they were measured first.
+func targetsOf(runs []Run) []Target {
+	var t []Target
+	for _, r := range runs {
+		if !slices.Contains(t, r.Target) {
+			t = append(t, r.Target)
+		}
+	}
+	return t
+}
+
 // values returns one target's figures at a depth, by pair.
 func values(runs []Run, t Target, depth int) map[int]float64 {
 	m := map[int]float64{}
@@ -127,11 +138,28 @@ func ratio(runs []Run, t, to Target, depth int) (Ratio, bool) {
 	return Ratio{t, to, depth, m, quotients[0], quotients[len(quotients)-1]}, true
 }
 
+// compared are the pairs of targets of which the ratio is wanted.
+var compared = [][2]Target{
+	{Null, Loop},
+	{Pool, Loop},
+	{Pool, Null},
+	{Pool, Raw},
+	{WriteOnce, WritePlain},
+	{WriteHundred, WritePlain},
+	{WriteDeep, WritePlain},
+	{WriteClone, WritePlain},
+	{WriteThinned, WriteThin},
+	{WritePlain, WriteThin},
+	{WriteOnce, WriteThinned},
+	{ReadDeep, ReadPlain},
+	{ReadLogDeep, ReadLog},
+}
+
 // Compare fills in the ratios.
 func (r *Report) Compare() {
 	r.Ratios = nil
 	for _, d := range depths(r.Runs) {
-		for _, c := range [][2]Target{{Null, Loop}, {Pool, Loop}, {Pool, Null}, {Pool, Raw}} {
+		for _, c := range compared {
 			if x, ok := ratio(r.Runs, c[0], c[1], d); ok {
 				r.Ratios = append(r.Ratios, x)
 			}
@@ -144,7 +172,7 @@ func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Linux %s, %s\n", r.Kernel, r.Time.Format(time.DateOnly))
 	if len(r.Runs) > 0 {
-		b.WriteString("\n4 KiB random writes per second, medians\n\n" + r.table())
+		b.WriteString("\n4 KiB at random places, writes unless it says read, per second: medians\n\n" + r.table())
 		b.WriteString("\nRatios, medians of pairs\n\n" + r.ratioTable())
 	}
 	if f := r.Four; f != nil {
@@ -170,10 +198,10 @@ func (r *Report) String() string {
 func (r *Report) table() string {
 	head := []string{""}
 	for _, d := range depths(r.Runs) {
-		head = append(head, fmt.Sprintf(">%d at a time", d), ">p50", ">p99")
+		head = append(head, fmt.Sprintf(">%d at a time", d), ">range", ">p50", ">p99")
 	}
 	t := units.NewTable(head...)
-	for _, target := range targets {
+	for _, target := range targetsOf(r.Runs) {
 		row := []string{string(target)}
 		for _, d := range depths(r.Runs) {
 			var iops, p50, p99 []float64
@@ -184,10 +212,11 @@ func (r *Report) table() string {
 				}
 			}
 			if len(iops) == 0 {
-				row = append(row, "-", "-", "-")
+				row = append(row, "-", "-", "-", "-")
 				continue
 			}
 			row = append(row, fmt.Sprintf("%.0f", median(iops)),
+				fmt.Sprintf("%.0f-%.0f", slices.Min(iops), slices.Max(iops)),
 				fmt.Sprintf("%.2f ms", median(p50)/1e6), fmt.Sprintf("%.2f ms", median(p99)/1e6))
 		}
 		t.Row(row...)

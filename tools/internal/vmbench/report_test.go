@@ -38,8 +38,8 @@ func TestCompare(t *testing.T) {
 	text := r.String()
 	for _, want := range []string{
 		"pool volume / kernel loop         32    0.80   0.50  0.90\n",
-		"kernel loop            -        -        -            60  0.00 ms  0.00 ms\n",
-		"pool volume            -        -        -            52  0.00 ms  0.00 ms\n",
+		"kernel loop            -      -        -        -            60  10-100  0.00 ms  0.00 ms\n",
+		"pool volume            -      -        -        -            52    8-54  0.00 ms  0.00 ms\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
