@@ -341,6 +341,10 @@ func (f *fakeBackend) Status(context.Context) (control.Status, error) {
 		Space: control.SpaceStatus{
 			Size: 15 << 40, Free: 15<<40 - 3<<30, Promised: 5 << 20, MetadataSize: 160 << 30,
 			MetadataFree: 159 << 30,
+			Growth: []control.VolumeGrowth{
+				{Name: "web1", Bytes: 2 << 30, PerHour: 1 << 30},
+				{Name: "db", Bytes: 300 << 20, PerHour: 150 << 20},
+			},
 		},
 		Cache: control.CacheStatus{
 			Size: 24 << 20, Dirty: 1 << 20, Shared: 6 << 20, PageHits: 970, PageMisses: 30,

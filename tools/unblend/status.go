@@ -97,6 +97,9 @@ func statusText(s control.Status, volumes []control.Volume) string {
 		line("", "%s put back into order while guests were idle",
 			units.FormatSize(int64(s.Work.ReplacedBytes)))
 	}
+	if len(s.Space.Growth) > 0 {
+		line("growth", "%s", growthText(s.Space.Growth))
+	}
 	line("metadata", "%s used (of %s)",
 		units.FormatShare(s.Space.MetadataSize-s.Space.MetadataFree, s.Space.MetadataSize),
 		units.FormatSize(s.Space.MetadataSize))
@@ -175,6 +178,16 @@ func damageText(d control.DamageStatus) string {
 		parts = append(parts, "last: "+d.Last)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// growthText names the volumes that grew most since the daemon started.
+func growthText(list []control.VolumeGrowth) string {
+	var parts []string
+	for _, g := range list[:min(len(list), 3)] {
+		parts = append(parts, fmt.Sprintf("%s %s, %s an hour", g.Name, units.FormatSize(g.Bytes),
+			units.FormatSize(g.PerHour)))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // hitShare returns which share of lookups were hits.

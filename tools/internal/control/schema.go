@@ -221,6 +221,16 @@ type SpaceStatus struct {
 	Promised     int64 `json:"promised" doc:"of the free ones, to what is in the log"`
 	MetadataSize int64 `json:"metadata_size" doc:"bytes for maps and catalogue, one copy"`
 	MetadataFree int64 `json:"metadata_free" doc:"of these"`
+
+	Growth []VolumeGrowth `json:"growth" doc:"the ten volumes that grew most, most first"`
+}
+
+// VolumeGrowth says how much more space a volume takes, with its snapshots, than when the daemon
+// started.
+type VolumeGrowth struct {
+	Name    string `json:"name" doc:"of the volume"`
+	Bytes   int64  `json:"bytes" doc:"more than at the start of the daemon"`
+	PerHour int64  `json:"per_hour" doc:"bytes an hour, on average"`
 }
 
 // CacheStatus describes the memory for metadata pages and for blocks that volumes share. Hits and

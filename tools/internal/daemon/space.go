@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +17,9 @@ import (
 const (
 	codeSpace = "space" // of the warning
 
-	spaceEvery = 10 * time.Second // how often the fullness is looked at for the log
-	spaceBack  = 1                // percent that it may fall below a level and still counts as told
+	spaceEvery  = 10 * time.Second // how often the fullness is looked at for the log
+	growthShown = 10               // volumes that status names
+	spaceBack   = 1                // percent that it may fall below a level and still counts as told
 )
 
 // spaceLevels are the shares of the data space, in percent, at which an operator is warned.
@@ -44,10 +47,11 @@ func spaceLevel(st placement.Status) (level, percent int) {
 	return 0, percent
 }
 
-// growth knows what each volume took when the daemon started, so that the one that fills the pool
-// can be named.
+// growth knows what each volume took when the daemon started, so that those that fill the pool can be
+// named.
 type growth struct {
 	mu    sync.Mutex
+	since time.Time  // guarded by mu
 	first footprints // guarded by mu
 }
 
@@ -55,7 +59,7 @@ type growth struct {
 func (g *growth) start(now footprints) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.first = now
+	g.first, g.since = now, time.Now()
 }
 
 // renamed lets a volume keep its history.
@@ -87,22 +91,28 @@ func footprintsOf(list []placement.VolumeInfo) footprints {
 	return f
 }
 
-// largest returns the volume that has grown most since the start, and by how many bytes; "" if none
-// has.
-func (g *growth) largest(now footprints) (name string, by int64) {
+// grown returns the volumes that have grown since the start, those that grew most first, at most
+// growthShown of them.
+func (g *growth) grown(now footprints, at time.Time) []control.VolumeGrowth {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	list := []control.VolumeGrowth{}
+	hours := max(at.Sub(g.since), time.Second).Hours()
 	for volume, n := range now {
-		n -= g.first[volume]
-		if n > by || n == by && n > 0 && volume < name {
-			name, by = volume, n
+		if n -= g.first[volume]; n > 0 {
+			list = append(list, control.VolumeGrowth{
+				Name: volume, Bytes: n, PerHour: int64(float64(n) / hours),
+			})
 		}
 	}
-	return name, by
+	slices.SortFunc(list, func(a, b control.VolumeGrowth) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Name, b.Name))
+	})
+	return list[:min(len(list), growthShown)]
 }
 
-// warning tells that percent of the space are used, and by whom.
-func (g *growth) warning(percent int, st placement.Status, now footprints) control.Warning {
+// warnOfSpace tells that percent of the space are used, and by whom.
+func warnOfSpace(percent int, st placement.Status, grown []control.VolumeGrowth) control.Warning {
 	used, size := spaceUsed(st)
 	w := control.Warning{
 		Code: codeSpace,
@@ -111,9 +121,9 @@ func (g *growth) warning(percent int, st placement.Status, now footprints) contr
 		Next: "remove what is not needed: unblend list --tree says what that frees; " +
 			"or add space: unblend grow",
 	}
-	if name, by := g.largest(now); name != "" {
-		w.Message += fmt.Sprintf("; volume %q grew most since the daemon started, by %s", name,
-			units.FormatSize(by))
+	if len(grown) > 0 {
+		w.Message += fmt.Sprintf("; volume %q grew most since the daemon started, by %s, %s an hour",
+			grown[0].Name, units.FormatSize(grown[0].Bytes), units.FormatSize(grown[0].PerHour))
 	}
 	return w
 }
@@ -148,7 +158,7 @@ func (d *daemon) tellSpace(st placement.Status, told int) int {
 		if err != nil {
 			return told
 		}
-		w := d.growth.warning(percent, st, now)
+		w := warnOfSpace(percent, st, d.growth.grown(now, time.Now()))
 		d.log.Warn("the pool fills up", "warning", w.Message, "next", w.Next)
 	}
 	return level

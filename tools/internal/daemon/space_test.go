@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"unblend/placement"
 )
@@ -39,14 +41,22 @@ func TestSpaceLevel(t *testing.T) {
 	}
 }
 
-// TestGrowth holds that the volume is named that grew most, through snapshots and other names.
+// TestGrowth holds that volumes are named by how much they grew, through snapshots and other names.
 func TestGrowth(t *testing.T) {
 	var g growth
 	g.start(footprintsOf([]placement.VolumeInfo{
 		{Name: "big", Unique: 900 << 20}, {Name: "web", Unique: 5 << 20, Dirty: 5 << 20}, {Name: "idle"},
 	}))
-	if name, by := g.largest(nil); name != "" || by != 0 {
-		t.Errorf("of nothing: %q, %d", name, by)
+	at := g.since.Add(30 * time.Minute)
+	if list := g.grown(nil, at); list == nil || len(list) != 0 {
+		t.Errorf("of nothing: %+v", list)
+	}
+	largest := func(now []placement.VolumeInfo) (name string, by int64) {
+		list := g.grown(footprintsOf(now), at)
+		if list[0].PerHour != 2*list[0].Bytes {
+			t.Errorf("in half an hour: %+v", list[0])
+		}
+		return list[0].Name, list[0].Bytes
 	}
 	now := []placement.VolumeInfo{
 		{Name: "big", Unique: 901 << 20},
@@ -55,25 +65,38 @@ func TestGrowth(t *testing.T) {
 		{Name: "web@s", Snapshot: true, Unique: 40 << 20},
 		{Hidden: true, Unique: 700 << 20},
 	}
-	if name, by := g.largest(footprintsOf(now)); name != "web" || by != 50<<20 {
+	if name, by := largest(now); name != "web" || by != 50<<20 {
 		t.Errorf("%q, %d MiB", name, by>>20)
+	}
+	list := g.grown(footprintsOf(now), at)
+	if len(list) != 3 || list[1].Name != "big" || list[2].Name != "clone" {
+		t.Errorf("not by what they grew, then by name: %+v", list)
 	}
 	g.renamed("big", "large")
 	now = append(now, placement.VolumeInfo{Name: "large", Unique: 960 << 20})
-	if name, by := g.largest(footprintsOf(now)); name != "big" || by != 901<<20 {
+	if name, by := largest(now); name != "big" || by != 901<<20 {
 		t.Errorf("a new volume with the old name: %q, %d MiB", name, by>>20)
 	}
-	if name, by := g.largest(footprintsOf(now[1:])); name != "large" || by != 60<<20 {
+	if name, by := largest(now[1:]); name != "large" || by != 60<<20 {
 		t.Errorf("%q, %d MiB", name, by>>20)
 	}
-	w := g.warning(91, filled(910, 0), footprintsOf(now[1:]))
-	for _, says := range []string{"91 %", "3.55 MiB of 3.91 MiB", `"large" grew most`, "60 MiB"} {
+	w := warnOfSpace(91, filled(910, 0), g.grown(footprintsOf(now[1:]), at))
+	for _, says := range []string{
+		"91 %", "3.55 MiB of 3.91 MiB", `"large" grew most`, "60 MiB", "120 MiB an hour",
+	} {
 		if w.Code != codeSpace || !strings.Contains(w.Message, says) || w.Next == "" {
 			t.Errorf("%+v does not say %q", w, says)
 		}
 	}
-	if w := g.warning(91, filled(910, 0), nil); strings.Contains(w.Message, "grew") {
+	if w := warnOfSpace(91, filled(910, 0), nil); strings.Contains(w.Message, "grew") {
 		t.Errorf("nobody grew: %+v", w)
+	}
+	many := footprints{}
+	for i := range int64(20) {
+		many[fmt.Sprint("v", i)] = i
+	}
+	if list := g.grown(many, at); len(list) != growthShown || list[0].Name != "v19" {
+		t.Errorf("of twenty: %+v", list)
 	}
 }
 

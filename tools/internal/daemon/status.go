@@ -77,13 +77,14 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Devices: d.deviceStatus(io), Log: d.logStatus(st, io), Space: spaceStatus(st),
 		Volumes: counts, Cache: cacheStatus(st), Work: workStatus(st), Damage: damageStatus(st),
 	}
+	s.Space.Growth = d.growth.grown(now, s.Time)
 	for _, r := range st.Regions {
 		s.Regions = append(s.Regions, control.Region{
 			Role: role(r.Dev, st.OneDevice), Class: r.Class, Start: r.Start, End: r.End,
 		})
 	}
 	if level, used := spaceLevel(st); level > 0 && !st.NoLog {
-		s.Warnings = append(s.Warnings, d.growth.warning(used, st, now))
+		s.Warnings = append(s.Warnings, warnOfSpace(used, st, s.Space.Growth))
 	}
 	judge(&s, st)
 	return s, nil
