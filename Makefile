@@ -89,7 +89,7 @@ else
 	$(VMRUN) -kernel $(KERNEL) -t 900s -- bin/demo -unblend bin/unblend
 endif
 
-SIM = GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -timeout 24h -args -seeds=$(SEEDS)
+SIM = env GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -timeout 24h -args -seeds=$(SEEDS)
 
 ## sim: crash simulation of the whole engine, SEEDS=200 more than docs/campaigns.jsonl has
 sim:
