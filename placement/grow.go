@@ -71,6 +71,10 @@ func (l *Label) grown(sizes [log.Devs]int64) (*Label, error) {
 		return nil, fmt.Errorf("the pool has grown as often as its label can tell, in %d zones: %w",
 			len(l.Zones), ErrTooMany)
 	}
+	if most := l.Home.PageMapRoom * pageBits; g.pageCount() > most {
+		return nil, fmt.Errorf("capacity device: %d metadata pages, and the pool was made to grow to %d: %w",
+			g.pageCount(), most, ErrTooMany)
+	}
 	return &g, nil
 }
 
@@ -119,14 +123,15 @@ func (l *Label) copies() []place {
 	return all
 }
 
-// CanGrow reports whether devices of the given sizes, in bytes, have something to add to the pool:
-// whether Control with GrowPool would do anything. Its errors are those that it would have.
+// CanGrow reports whether devices of the given sizes, in bytes, have something to add to the pool, or
+// a crash has interrupted a growth: whether Control with GrowPool has anything to do or to wait for.
+// Its errors are those that it would have.
 func (p *Pool) CanGrow(sizes [log.Devs]int64) (bool, error) {
 	if p.readOnly != nil {
 		return false, fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 	}
 	g, err := p.label.grown(sizes)
-	return g != nil, err
+	return g != nil || err == nil && p.back.growing(), err
 }
 
 // planGrowth begins a growth, unless there is nothing to add. One that a crash has interrupted is waited
@@ -228,7 +233,10 @@ func (s *space) extend(to uint64, usable []run, w *waiter) error {
 		s.refs.grow(int(page) + 1)
 	}
 	switch n {
-	case 0: // as it is: all in use
+	case 0: // as it is, all in use; of a new one the reference is to be written
+		if s.total%pageBits == 0 {
+			s.refs.put(0, int(page), ShadowRef{})
+		}
 	case pageBits:
 		s.refs.put(0, int(page), ShadowRef{Free: pageBits, FreeChunks: pageChunks})
 		s.free += pageBits
