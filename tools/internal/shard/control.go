@@ -76,7 +76,7 @@ const pageVolumes = 256
 
 // Each calls f for all volumes and snapshots, by id; with all set also for what is hidden. It stops at
 // f's error. The loop gathers them in pieces, so that guests are served in between; what is made or
-// removed meanwhile may be among them or not.
+// removed meanwhile may be among them or not, and a volume of which a snapshot is taken twice.
 func (s *Shard) Each(all bool, f func(placement.VolumeInfo) error) error {
 	page := make([]placement.VolumeInfo, 0, pageVolumes)
 	for next := uint32(0); ; {
@@ -103,11 +103,12 @@ func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
 	type ref struct {
 		name string
 		id   uint32
+		live bool // it was no snapshot
 	}
 	var refs []ref
 	err := s.Each(all, func(v placement.VolumeInfo) error {
 		if want(v) {
-			refs = append(refs, ref{v.Name, v.ID})
+			refs = append(refs, ref{v.Name, v.ID, !v.Snapshot && !v.Hidden})
 		}
 		return nil
 	})
@@ -117,12 +118,18 @@ func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
 	slices.SortFunc(refs, func(a, b ref) int {
 		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(a.id, b.id))
 	})
+	refs = slices.CompactFunc(refs, func(a, b ref) bool { return a.name != "" && a.name == b.name })
 	page := make([]placement.VolumeInfo, 0, pageVolumes)
 	for part := range slices.Chunk(refs, pageVolumes) {
 		page = page[:0]
 		err := s.Do(func() {
 			for _, r := range part {
-				if v, there := s.pool.InfoByID(r.id); there && (all || !v.Hidden) {
+				v, there := s.pool.InfoByID(r.id)
+				if r.live && (!there || v.Snapshot || v.Hidden) {
+					// A snapshot or a rollback has given the volume another node.
+					v, there = s.pool.Info(r.name)
+				}
+				if there && (all || !v.Hidden) && want(v) {
 					page = append(page, v)
 				}
 			}
