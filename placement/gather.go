@@ -16,8 +16,9 @@ const (
 
 // gatherer collects the blocks of a batch.
 type gatherer struct {
-	whole  []uint64 // keys of the leaves that were taken whole, ascending
-	failed int      // leaves that turned out to have little
+	whole  []uint64         // keys of the leaves that were taken whole, ascending
+	missed [probeMax]uint64 // keys of leaves that turned out to have little
+	failed int              // how many those are
 }
 
 // mayTake reports whether there is room for more. With whole leaves in the batch the rest is not
@@ -36,23 +37,22 @@ func (b *backend) takeSegment(i int) {
 		if n != nil && !n.gone() && !b.p.mayPlace(n) {
 			continue
 		}
-		if n == nil || !b.takeLeaf(n, block) {
+		if n == nil || n.gone() || !b.takeLeaf(n, block) {
 			b.take(id, block, d)
 		}
 	}
 }
 
-// take adds a block. Extents that are older than it have to be applied before it is placed.
+// take adds a block.
 func (b *backend) take(id uint32, block uint64, d dirty) {
 	b.batch = append(b.batch, moving{
 		id: id, block: block, loc: d.loc, crc: d.crc, flags: d.flags, data: d.flags == 0,
 	})
-	s := b.p.ring.Segment(int(d.loc / b.p.label.SegmentBlocks))
-	b.upto = max(b.upto, s.LastSeq)
 }
 
 // takeLeaf adds all that the log has of the leaf that a block of n lies in, if that is much. It
-// reports whether the leaf's blocks are in the batch now.
+// reports whether the leaf's blocks are in the batch now. In a leaf with zeros that the map does not
+// know of, blocks of newer segments would have to wait for newer extents: there it takes nothing.
 func (b *backend) takeLeaf(n *node, block uint64) bool {
 	leaf := block / leafBlocks
 	key := leafKey(n.rec.ID, leaf)
@@ -61,7 +61,8 @@ func (b *backend) takeLeaf(n *node, block uint64) bool {
 		return true
 	}
 	if b.failed == probeMax || len(b.whole) == cap(b.whole) ||
-		cap(b.batch)-len(b.batch) < leafBlocks {
+		cap(b.batch)-len(b.batch) < leafBlocks || slices.Contains(b.missed[:b.failed], key) ||
+		b.p.zeros.overlaps(n.rec.ID, leaf*leafBlocks, (leaf+1)*leafBlocks) {
 		return false
 	}
 	from := len(b.batch)
@@ -75,6 +76,7 @@ func (b *backend) takeLeaf(n *node, block uint64) bool {
 		return true
 	}
 	b.batch = b.batch[:from]
+	b.missed[b.failed] = key
 	b.failed++
 	return false
 }

@@ -97,8 +97,11 @@ func (p *Pool) ownsBlocks(r *Request, first, count uint64) (owns, known bool) {
 			return false, true
 		}
 		e, err := p.find(&n.tree, b, nil)
-		if err != nil || e.Flags&FlagMapped == 0 || !n.owns(e, b+1) {
+		switch {
+		case err != nil:
 			owns, known = false, known && err != errWait
+		case e.Flags&FlagMapped == 0 || !n.owns(e, b+1):
+			return false, true
 		}
 	}
 	return owns, known

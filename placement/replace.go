@@ -111,6 +111,7 @@ func (b *backend) chooseMoves(id uint32, leaf uint64) (bool, error) {
 	}
 	s := p.shapeOf(n, f, leaf)
 	if !s.scattered() {
+		p.cache.passedBy(f)
 		return false, nil
 	}
 	p.cache.frames[f].pins++ // what else is needed may want a frame
@@ -205,10 +206,10 @@ func (b *backend) prepareMoves(n *node, leaf uint64) error {
 	if _, err := p.blocks.writable(b.chunk, &b.waiter); err != nil {
 		return err
 	}
+	b.changed = true // own may copy a page and then wait
 	if _, err := p.own(&n.tree, leaf*leafBlocks, &b.waiter); err != nil {
 		return err
 	}
-	b.changed = true
 	_, err := p.blocks.writable(b.chunk, &b.waiter) // it has to be there still
 	return err
 }
@@ -318,6 +319,9 @@ func (b *backend) moveRun(kind log.Kind, by func(*moving) uint64) {
 		i := b.order[b.next]
 		if by(&b.moves[i]) != addr+uint64(b.next-from) || b.single && b.next > from {
 			break
+		}
+		if kind == log.Write {
+			b.p.cache.forgetShared(by(&b.moves[i]))
 		}
 		op.Bufs = append(op.Bufs, b.slot(i))
 	}
