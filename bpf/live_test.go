@@ -1,0 +1,91 @@
+package bpf
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// loopDevice makes a block device of a file for the time of a test, opened for direct writes.
+func loopDevice(t *testing.T, size int64) (*os.File, Device) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", path).Output()
+	if err != nil {
+		t.Skipf("no loop device to be had: %v", err)
+	}
+	name := string(out[:len(out)-1])
+	t.Cleanup(func() {
+		if err := exec.Command("losetup", "--detach", name).Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := os.OpenFile(name, os.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	return f, DeviceNumber(unix.Major(st.Rdev), unix.Minor(st.Rdev))
+}
+
+// TestLive writes to a real block device, one request at a time, so that the order is known: the
+// programs at the tracepoints count what the model does.
+func TestLive(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	const block, blocks = 4096, 4096
+	f, dev := loopDevice(t, block*blocks)
+	guests := []Guest{{Device: dev, Stream: FirstGuest, Base: 1 << 30}}
+	a, m := load(t, guests, nil), newModel(guests, nil)
+	if err := a.Attach(); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	buf := aligned(2 * block)
+	at := int64(0)
+	for range 500 {
+		n := (1 + rng.Int64N(2)) * block
+		if rng.IntN(2) == 0 || at+n > block*blocks {
+			at = rng.Int64N(blocks-1) * block
+		}
+		e := Event{Device: dev, Op: OpWrite, Sector: sectors(at), Sectors: uint32(n / SectorSize)}
+		do := f.WriteAt
+		if rng.IntN(8) == 0 {
+			e.Op, do = OpRead, f.ReadAt
+		}
+		if _, err := do(buf[:n], at); err != nil {
+			t.Fatal(err)
+		}
+		m.observe(e)
+		at += n
+	}
+	for stream := range FirstGuest + 1 {
+		compare(t, a, m, stream)
+	}
+	if lost, err := a.Lost(); err != nil || lost != 0 {
+		t.Errorf("%d events lost, %v", lost, err)
+	}
+}
+
+// aligned returns n bytes that start at a page, as direct I/O wants it.
+func aligned(n int) []byte {
+	b := make([]byte, n+4096)
+	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & 4095
+	return b[skip : skip+n]
+}
