@@ -26,11 +26,12 @@ SBINDIR = $(PREFIX)/sbin
 BIN ?= bin/unblend
 
 STAGE := .ci/stage
+GENERATED := bpf/blend_bpfel.go bpf/blend_bpfel.o
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-plant test-runner test-kernel lint generate demo sim bench crash install \
-	uninstall clean FORCE
+.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim bench \
+	crash install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -43,6 +44,7 @@ test:
 	@mkdir -p bin && rm -f bin/stages
 	@$(STAGE) packages .ci/deps test
 	@$(STAGE) lint $(MAKE) -s lint
+	@$(STAGE) 'BPF object' $(MAKE) -s test-objects
 	@$(STAGE) build $(MAKE) -s build
 	@$(STAGE) 'unit tests' go test -short ./...
 	@$(STAGE) 'simulation, $(SEEDS) seeds' $(SIM) -from=0
@@ -52,6 +54,12 @@ test:
 		$(STAGE) "kernel $$k" $(MAKE) -s test-kernel KERNEL=$$k || exit; \
 	done; fi
 	@echo '== all passed'; cat bin/stages
+
+## test-objects: the committed BPF object is what its source makes
+test-objects:
+	@before=$$(sha256sum $(GENERATED)) && $(MAKE) -s generate && \
+		echo "$$before" | sha256sum --check --quiet || \
+		{ echo "the object was stale: commit what make generate made"; exit 1; }
 
 ## test-plant: bugs planted in the engine on purpose: each must be caught
 test-plant:
