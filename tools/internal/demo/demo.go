@@ -11,6 +11,7 @@ import (
 
 	"unblend/tools/internal/blocktrace"
 	"unblend/tools/internal/control"
+	"unblend/tools/internal/extents"
 	"unblend/tools/internal/operate"
 
 	"golang.org/x/sys/unix"
@@ -198,9 +199,9 @@ func (d *demo) watch(ctx context.Context) (*watch, error) {
 		devs, sizes = append(devs, g.dev), append(sizes, g.disk.Size())
 	}
 	disk := d.place.disk
-	var l layout
+	var l extents.Layout
 	if disk != nil {
-		if l, err = layoutOf(d.place.file, d.place.start); err != nil {
+		if l, err = extents.Of(d.place.file, d.place.start); err != nil {
 			note("(where the log lies on the disk stays unknown: %v)", err)
 			disk = nil
 		}

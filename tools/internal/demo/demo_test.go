@@ -2,57 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"unblend/tools/internal/blocktrace"
 	"unblend/tools/internal/control"
-
-	"golang.org/x/sys/unix"
+	"unblend/tools/internal/extents"
 )
-
-func TestLayout(t *testing.T) {
-	l := layout{{file: 100, disk: 1000, length: 50}, {file: 0, disk: 2000, length: 100}}
-	for disk, want := range map[int64]int64{
-		999: -1, 1000: 100, 1049: 149, 1050: -1, 1999: -1, 2000: 0, 2099: 99, 2100: -1,
-	} {
-		got, ok := l.fileAt(disk)
-		if !ok {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("byte %d of the disk is byte %d of the file, want %d", disk, got, want)
-		}
-	}
-}
-
-// TestLayoutOfFile asks a real file system: every byte of a file lies somewhere, once.
-func TestLayoutOfFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := layoutOf(path, 512)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) {
-		t.Skipf("the file system of %s does not tell where files lie: %v", path, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := int64(0)
-	for _, e := range l {
-		total += e.length
-		if at, ok := l.fileAt(e.disk + e.length - 1); !ok || at != e.file+e.length-1 {
-			t.Errorf("the last byte of %+v is found at %d, %t", e, at, ok)
-		}
-	}
-	if total != 1<<20 {
-		t.Errorf("%d bytes lie somewhere, want %d: %+v", total, 1<<20, l)
-	}
-}
 
 // TestStreams: requests go to the stream of their guest and to the merged one, those of the disk to
 // what they are for.
@@ -61,7 +17,7 @@ func TestStreams(t *testing.T) {
 	disk := blocktrace.Device{Major: 8, Minor: 0}
 	w := &watch{
 		guests: []blocktrace.Device{a, b}, bases: []int64{0, 1 << 20}, disk: &disk,
-		layout:  layout{{file: 0, disk: 1 << 20, length: 1 << 20}},
+		layout:  extents.Layout{{File: 0, Disk: 1 << 20, Length: 1 << 20}},
 		regions: []control.Region{{Class: "log", Start: 4096, End: 8192}},
 		guest:   make([]blocktrace.Run, 2), class: map[string]*blocktrace.Run{},
 	}

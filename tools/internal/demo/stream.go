@@ -7,6 +7,7 @@ import (
 
 	"unblend/tools/internal/blocktrace"
 	"unblend/tools/internal/control"
+	"unblend/tools/internal/extents"
 )
 
 // watch listens to the kernel while the guests write. It puts the guests' writes and the disk's
@@ -19,7 +20,7 @@ type watch struct {
 	guests  []blocktrace.Device
 	bases   []int64 // where each guest's disk begins if they are laid end to end
 	disk    *blocktrace.Device
-	layout  layout
+	layout  extents.Layout
 	regions []control.Region
 
 	guest  []blocktrace.Run
@@ -28,7 +29,7 @@ type watch struct {
 }
 
 // newWatch starts to listen. It returns nil and the reason where the kernel does not let it.
-func newWatch(guests []blocktrace.Device, sizes []int64, disk *blocktrace.Device, l layout,
+func newWatch(guests []blocktrace.Device, sizes []int64, disk *blocktrace.Device, l extents.Layout,
 	regions []control.Region,
 ) (*watch, error) {
 	w := &watch{
@@ -81,7 +82,7 @@ func (w *watch) add(e blocktrace.Event) {
 		return
 	}
 	class := "other files"
-	if at, ok := w.layout.fileAt(int64(off)); ok {
+	if at, ok := w.layout.FileAt(int64(off)); ok {
 		class = w.classAt(at)
 	}
 	if w.class[class] == nil {
