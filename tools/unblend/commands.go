@@ -19,6 +19,7 @@ func commands() []*command {
 		rmCommand(),
 		growCommand(),
 		statusCommand(),
+		traceCommand(),
 		checkCommand(),
 		doctorCommand(),
 		versionCommand(),

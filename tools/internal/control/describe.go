@@ -28,6 +28,7 @@ var Documents = []struct {
 	{SchemaImport, "printed by import", ImportResult{}},
 	{SchemaCheck, "printed by check", CheckResult{}},
 	{SchemaDoctor, "printed by doctor", DoctorResult{}},
+	{SchemaTraceBlend, "printed by trace blend", TraceBlend{}},
 	{SchemaError, "in place of any answer", ErrorDocument{}},
 	{SchemaCreateRequest, "request of create", CreateRequest{}},
 	{SchemaRemoveRequest, "request of rm", RemoveRequest{}},
@@ -87,6 +88,8 @@ func kindOf(t reflect.Type) (kind string, inner reflect.Type, suffix string) {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return "time", nil, ""
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct:
+		return "object", t.Elem(), ""
 	case t.Kind() == reflect.Struct:
 		return "object", t, ""
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:

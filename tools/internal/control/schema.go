@@ -27,6 +27,7 @@ const (
 	SchemaImport            Schema = "unblend/import/v1"
 	SchemaCheck             Schema = "unblend/check/v1"
 	SchemaDoctor            Schema = "unblend/doctor/v1"
+	SchemaTraceBlend        Schema = "unblend/trace-blend/v1"
 	SchemaCreateRequest     Schema = "unblend/create-request/v1"
 	SchemaRemoveRequest     Schema = "unblend/rm-request/v1"
 	SchemaAttachRequest     Schema = "unblend/attach-request/v1"
