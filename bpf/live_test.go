@@ -21,6 +21,7 @@ func loopDevice(t *testing.T, size int64) (*os.File, Device) {
 	if err := os.Truncate(path, size); err != nil {
 		t.Fatal(err)
 	}
+	_ = exec.Command("modprobe", "loop").Run() // where it is a module; else losetup will say
 	out, err := exec.Command("losetup", "--find", "--show", path).Output()
 	if err != nil {
 		t.Skipf("no loop device to be had: %v", err)

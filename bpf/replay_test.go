@@ -61,6 +61,14 @@ func volumes(n int, size int64) []Guest {
 	return gs
 }
 
+// enough returns how much a test does, or, asked to be short, how much at least.
+func enough(usually, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return usually
+}
+
 // near fails the test unless two shares differ by less than two points.
 func near(t *testing.T, what string, got, want float64) {
 	t.Helper()
@@ -76,7 +84,8 @@ func share(part, whole uint64) float64 { return float64(part) / float64(whole) }
 // all sequential; a write continues the one before it in the merged stream if both are of the same
 // guest, so with 1/n.
 func TestClosedForms(t *testing.T) {
-	const writes, each = 8000, 8
+	const each = 8
+	writes := enough(8000, 3000)
 	for _, n := range []int{1, 2, 4, 16, 50} {
 		guests := volumes(n, 1<<40)
 		a := load(t, guests, nil)
@@ -101,7 +110,8 @@ func TestClosedForms(t *testing.T) {
 // TestWindowedForm replays one guest with n threads that each write in order. A write continues one
 // of the last W if its thread was among them.
 func TestWindowedForm(t *testing.T) {
-	const writes, each = 8000, 8
+	const each = 8
+	writes := enough(8000, 3000)
 	for _, n := range []int{2, 4, 16, 50} {
 		guests := volumes(1, 1<<40)
 		a := load(t, guests, nil)
@@ -168,7 +178,7 @@ func randomEvents(n int, seed uint64) []Event {
 
 func TestAgainstModel(t *testing.T) {
 	guests, backing := rig()
-	for seed := range uint64(8) {
+	for seed := range uint64(enough(8, 2)) {
 		a, m := load(t, guests, backing), newModel(guests, backing)
 		for i, e := range randomEvents(2000, seed) {
 			replay(t, a, e)
