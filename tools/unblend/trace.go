@@ -76,6 +76,13 @@ func (o *traceOptions) run(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
+	if o.interval == 0 { // nothing is to be seen for a while
+		until := "until interrupted"
+		if o.length > 0 {
+			until = "for " + units.FormatDuration(o.length.Std())
+		}
+		fmt.Fprintln(in.err, "unblend: tracing "+until)
+	}
 	return errors.Join(o.watch(ctx, in, t), t.Close())
 }
 

@@ -59,7 +59,7 @@ func TestTraceInterrupted(t *testing.T) {
 	time.AfterFunc(2*time.Second, cancel)
 	code, out, complaint := call(ctx, "trace", "blend", "--json", "--socket", socket)
 	if code != control.ExitInterrupted || len(reports(t, out)) != 1 ||
-		complaint != "unblend: interrupted\n" {
+		complaint != "unblend: tracing until interrupted\nunblend: interrupted\n" {
 		t.Errorf("exit code %d, %q, %q", code, out, complaint)
 	}
 }
