@@ -24,7 +24,8 @@ snapshots, unless they are named as well.
 
 A NAME with * ? or [...] stands for all that match; quote it for the shell. Without @
 it matches volumes, with @ snapshots. What it matches is shown, and removed with --yes.
-Space comes back in the background.`,
+Space comes back in the background. Thousands of names take several steps; a crash between
+them leaves the rest.`,
 		examples: []string{
 			"unblend rm web1", "unblend rm web1@monday", "unblend rm 'web1@*' web1 --yes",
 			"unblend rm 'desk-*' --yes",

@@ -271,7 +271,7 @@ type WorkStatus struct {
 
 // DamageStatus counts what was found bad since the daemon started.
 type DamageStatus struct {
-	ReadErrors  uint64 `json:"read_errors" doc:"blocks that guests could not read"`
+	ReadErrors  uint64 `json:"read_errors" doc:"blocks that could not be read"`
 	Mismatches  uint64 `json:"mismatches" doc:"reads done again because of a checksum or an error"`
 	LostBlocks  uint64 `json:"lost_blocks" doc:"acknowledged blocks that the log lost"`
 	BadBlocks   uint64 `json:"bad_blocks" doc:"blocks of the capacity device not used any more"`
