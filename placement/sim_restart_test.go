@@ -277,6 +277,7 @@ func (s *sim) over() bool {
 func (s *sim) finalCheck() error {
 	for _, end := range [...]ControlOp{Drain, Shutdown} {
 		s.w.CrashAfter(0, nil)
+		s.moves = 0 // no power cut in the middle of re-placement either
 		s.verify(nil)
 		s.settle()
 		if s.err == nil {
