@@ -2,6 +2,9 @@ package placement
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"unblend/log"
 	"unblend/log/simdisk"
@@ -88,7 +91,7 @@ func (s *sim) loseLogBlock(at uint64) {
 	id, block, d := p.index.entry(victims[at%uint64(len(victims))])
 	off := int64(p.label.LogOffset) + int64(d.loc)*log.BlockSize
 	s.disks[log.Fast].SetBad(off, log.BlockSize, true)
-	s.mismatch = true
+	s.mismatch, s.badLog = true, append(s.badLog, fmt.Sprintf(" at %d:", off))
 	s.trace("log block %d, block %d of node %d, is unreadable", d.loc, block, id)
 	for _, slot := range s.slots {
 		if slot.o == nil || slot.vol == nil || slot.vol.node.rec.ID != id {
@@ -160,5 +163,8 @@ func (s *sim) excusedProblem(pr Problem) bool {
 			return true
 		}
 	}
-	return false
+	// The volume may be gone since.
+	return slices.ContainsFunc(s.badLog, func(at string) bool {
+		return pr.Structure == "log" && strings.Contains(pr.Err.Error(), at)
+	})
 }

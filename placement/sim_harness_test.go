@@ -88,6 +88,7 @@ type sim struct {
 	mismatch  bool           // or have made reads be done again
 	readFault bool           // a read has failed, or will, in this process
 	damaged   map[place]bool // pages of which a copy was damaged
+	badLog    []string       // places of log blocks that were made unreadable
 	hash      uint64
 	turns     int
 	cover     simCover

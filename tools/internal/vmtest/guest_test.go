@@ -20,7 +20,10 @@ import (
 
 // machineTime bounds one machine's life. What a campaign asks of it takes as long as it takes.
 func machineTime() time.Duration {
-	for _, name := range []string{"UNBLEND_KILLS", "UNBLEND_CUTS", "UNBLEND_SECONDS"} {
+	for _, name := range []string{
+		"UNBLEND_KILLS", "UNBLEND_CUTS", "UNBLEND_SECONDS", "UNBLEND_CLONES", "UNBLEND_SNAPSHOTS",
+		"UNBLEND_FULL_MIB",
+	} {
 		if os.Getenv(name) != "" {
 			return 2 * time.Hour
 		}
