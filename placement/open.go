@@ -190,7 +190,8 @@ func readLabel(d Disks, dev log.Dev) (*Label, error) {
 		off = (d[dev].Size()/log.BlockSize - 1) * log.BlockSize
 	}
 	if err := d[dev].ReadAt(block, off); err != nil {
-		return nil, err
+		// A power cut while the label was written may leave the block unreadable.
+		return nil, fmt.Errorf("label: %w: %w", err, ErrDamaged)
 	}
 	l, err := DecodeLabel(block, dev, off)
 	if err != nil {
