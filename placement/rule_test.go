@@ -181,6 +181,7 @@ func (r *ruled) same(n *ruleNode, e *node) {
 		got, err := Entry{}, errWait
 		for err == errWait {
 			if got, err = r.p.find(&e.tree, at, nil); err == errWait {
+				r.drv.Pump()
 				r.w.Step()
 			}
 		}
