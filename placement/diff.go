@@ -129,6 +129,11 @@ func (p *Pool) beginDiff(d *Diff) error {
 			d.entry = noEntry + 1
 		}
 	}
+	for l := d.b.line; l != nil; l = l.base {
+		if l.dirty > 0 && d.zeroed(d.at, d.end) {
+			d.entry = noEntry + 1
+		}
+	}
 	return nil
 }
 
@@ -216,7 +221,8 @@ func (d *Diff) scan() {
 		en := &x.entries[d.entry]
 		k := en.key()
 		block := k & (1<<blockBits - 1)
-		if block < d.at || block >= d.end || !d.alone(uint32(k>>blockBits), en.node) {
+		line := uint32(k >> blockBits)
+		if block < d.at || block >= d.end || !d.alone(line, en.node) && !d.covered(line, block) {
 			continue
 		}
 		leaf := block / leafBlocks
@@ -239,6 +245,17 @@ func (d *Diff) alone(line, node uint32) bool {
 		return cmp.Compare(p.line.id, id)
 	})
 	return found && d.paths[i].has(node)
+}
+
+// covered reports whether a block of a line that the nodes come from lies under zeros that only one
+// of them has: where neither map has anything, the log alone tells that this is a difference.
+func (d *Diff) covered(line uint32, block uint64) bool {
+	for l := d.b.line; l != nil; l = l.base {
+		if l.id == line {
+			return d.zeroed(block, block+1)
+		}
+	}
+	return false
 }
 
 func (p diffPath) has(node uint32) bool { return p.above < node && node <= p.upto }
@@ -293,7 +310,7 @@ func (d *Diff) same(limit uint64) (uint64, error) {
 		end := min(spanEnd(d.at, level), limit)
 		switch {
 		case !all || !both || x.Flags != y.Flags || x.Addr != y.Addr:
-		case x.Flags == 0 || !d.zeroed(d.at, end): // zeros over nothing are no difference
+		case x.Flags == 0 || !d.zeroed(d.at, end): // zeros over nothing are no difference; see covered
 			return end, nil
 		}
 	}

@@ -290,6 +290,26 @@ func TestDiffReadsOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
+// Zeros over what only the log has, of a node that both come from, are a difference.
+func TestDiffOfZerosOverTheLog(t *testing.T) {
+	r := newRig(t, 64<<20)
+	v := r.create("a", 16<<20)
+	r.fill(v, 300, 1, 1)
+	r.must(&Control{Op: SnapshotVolume, Names: []string{"a"}, To: "s"})
+	q := &Request{Kind: Discard, Vol: v, Off: 1 << 20, Len: 8 << 20}
+	if r.do(q); q.Err != 0 {
+		t.Fatal(q.Err)
+	}
+	want := []DiffExtent{{300 << 12, 1 << 12, true}}
+	if got, err := r.diff("a@s", "a", 16, nil); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	want[0].Zero = false
+	if got, err := r.diff("a", "a@s", 16, nil); err != nil || !slices.Equal(got, want) {
+		t.Errorf("the other way: %v, %v; want %v", got, err, want)
+	}
+}
+
 // More leaves than a page keeps of the index, and more extents than it has room for.
 func TestDiffOfManyDirtyLeaves(t *testing.T) {
 	x := newIndex(4*diffKept, 64, 1024)
