@@ -218,6 +218,7 @@ func (s *space) prepareFree(unit uint64, w *waiter) error {
 func (s *space) release(unit uint64) {
 	if planted("reuse-before-checkpoint") {
 		s.unalloc(unit)
+		s.at, s.chunk = unit, unit+1 // by the next who asks
 		return
 	}
 	s.freedSum++
