@@ -182,6 +182,6 @@ func (c *checker) countMapped(n, above *node, t tally) {
 func (c *checker) wrongCount(n *node, what string, got int64, want uint64) {
 	if got != int64(want) {
 		c.rep.Notes = append(c.rep.Notes, Problem{"counts", fmt.Errorf(
-			"volume %q, node %d: %d %s, the catalogue says %d", n.rec.Name, n.rec.ID, want, what, got), false})
+			"%s, node %d: %d %s, the catalogue says %d", c.object(n.rec.ID), n.rec.ID, want, what, got), false})
 	}
 }

@@ -106,11 +106,12 @@ func (l *Label) encodeCopy(b []byte, dev log.Dev, off int64) {
 	c.Encode(b, dev, off)
 }
 
-// readLabelAt reads one copy of the label.
+// readLabelAt reads one copy of the label. One that cannot be read is damaged: a power cut while it was
+// written may leave it so.
 func readLabelAt(d log.Disk, at place) (*Label, error) {
 	block := alignedBytes(log.BlockSize)
 	if err := d.ReadAt(block, at.off); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("label: %w: %w", err, ErrDamaged)
 	}
 	return DecodeLabel(block, at.dev, at.off)
 }

@@ -184,16 +184,11 @@ func (o *opener) readLabels() error {
 
 // readLabel reads the label of one device: in block 0, or on a one-device pool in the last.
 func readLabel(d Disks, dev log.Dev) (*Label, error) {
-	block := alignedBytes(log.BlockSize)
 	off := int64(0)
 	if d.one() && dev == log.Capacity {
 		off = (d[dev].Size()/log.BlockSize - 1) * log.BlockSize
 	}
-	if err := d[dev].ReadAt(block, off); err != nil {
-		// A power cut while the label was written may leave the block unreadable.
-		return nil, fmt.Errorf("label: %w: %w", err, ErrDamaged)
-	}
-	l, err := DecodeLabel(block, dev, off)
+	l, err := readLabelAt(d[dev], place{dev, off})
 	if err != nil {
 		return nil, err
 	}

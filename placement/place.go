@@ -173,7 +173,8 @@ func (b *backend) findHome(n *node, f int32, block uint64) error {
 		return nil
 	}
 	s := b.p.shapeOf(n, f, leaf)
-	h := homeChunk{id: n.rec.ID, leaf: leaf, known: true, has: s.home > 0, chunk: s.chunk}
+	h := homeChunk{id: n.rec.ID, leaf: leaf, known: true, chunk: s.chunk}
+	h.has = b.p.atHome(n, f, leaf, h.chunk) > 0
 	if !h.has && s.own+b.coming(n.rec.ID, leaf) >= homeMin {
 		chunk, err := b.p.blocks.freeChunk(&b.waiter)
 		switch err {

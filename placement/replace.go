@@ -140,7 +140,7 @@ const noChunk = ^uint64(0)
 // else a free one, or noChunk.
 func (b *backend) chooseChunk(n *node, f int32, leaf uint64, s *leafShape) (uint64, error) {
 	p := b.p
-	if s.home > 0 {
+	if p.atHome(n, f, leaf, s.chunk) > 0 {
 		free, err := b.homeFree(n, f, leaf, s.chunk)
 		if free || err != nil {
 			return s.chunk, err

@@ -77,7 +77,7 @@ func (p *Pool) beginLayout(c *Control) error {
 		return err
 	}
 	if p.names[c.Name] == nil {
-		return fmt.Errorf("volume %q: %w", c.Name, ErrNoVolume)
+		return fmt.Errorf("%s: %w", Object(c.Name), ErrNoVolume)
 	}
 	c.leaves, c.loads, c.walk.task = 0, 0, c
 	return nil
@@ -94,7 +94,7 @@ func (p *Pool) layOut(c *Control) bool {
 		}
 		n := p.names[c.Name]
 		if n == nil {
-			c.Err = fmt.Errorf("volume %q: %w", c.Name, ErrNoVolume)
+			c.Err = fmt.Errorf("%s: %w", Object(c.Name), ErrNoVolume)
 			return true
 		}
 		err := p.layOutLeaf(c, n)
@@ -103,7 +103,7 @@ func (p *Pool) layOut(c *Control) bool {
 			c.loads++
 			return false
 		case err != nil:
-			c.Err = fmt.Errorf("volume %q: %w", c.Name, err)
+			c.Err = fmt.Errorf("%s: %w", Object(c.Name), err)
 			return true
 		case c.Layout.Done:
 			return true

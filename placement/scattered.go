@@ -103,12 +103,11 @@ func (b *backend) noteScattered() {
 	for i := range b.batch[:b.placed] {
 		m := &b.batch[i]
 		leaf := m.block / leafBlocks
-		n := p.nodes[m.id]
-		if key := leafKey(m.id, leaf); key == last || n == nil || !n.replaceable() {
+		n, key := p.nodes[m.id], leafKey(m.id, leaf)
+		if key == last || n == nil || !n.replaceable() {
 			continue
-		} else {
-			last = key
 		}
+		last = key
 		f, err := p.descend(&n.tree, m.block, 1, nil)
 		if err != nil || f == noFrame {
 			continue

@@ -6,7 +6,6 @@ type leafShape struct {
 	runs  int    // ranges of them whose addresses follow each other
 	least int    // ranges that they would make at their natural places in one chunk
 	chunk uint64 // in which most of those at natural places lie
-	home  int    // how many lie at natural places there
 }
 
 // scattered reports whether the leaf would be read in fewer pieces if it lay in a chunk of its own.
@@ -43,7 +42,6 @@ func (p *Pool) shapeOf(n *node, f int32, leaf uint64) (s leafShape) {
 			votes--
 		}
 	}
-	s.home = p.atHome(n, f, leaf, s.chunk)
 	return s
 }
 
