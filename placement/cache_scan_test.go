@@ -26,9 +26,9 @@ func (r *rig) sharedAt(v *Volume, block uint64) (addr uint64, there bool) {
 func TestReplacedAddressLeavesTheCache(t *testing.T) {
 	r := newRig(t, 64<<20)
 	r.p.opt.NoReplacement = true
-	r.put(r.create("first", 1<<20), 100, 1, 5)
+	r.fill(r.create("first", 1<<20), 100, 1, 5)
 	r.must(&Control{Op: Drain}) // begins a chunk for packing
-	r.put(r.create("img", 1<<20), 0, 64, 5)
+	r.fill(r.create("img", 1<<20), 0, 64, 5)
 	r.must(&Control{Op: SnapshotVolume, Names: []string{"img"}, To: "gold"})
 	r.must(&Control{Op: Drain})
 	c := &Control{Op: CloneVolume, Name: "img@gold", To: "clone"}
@@ -45,9 +45,9 @@ func TestReplacedAddressLeavesTheCache(t *testing.T) {
 		r.must(&Control{Op: Checkpoint})
 	}
 	w := r.create("w", 1<<20)
-	r.put(w, 0, 12, 6)
+	r.fill(w, 0, 12, 6)
 	r.must(&Control{Op: Drain})
-	r.put(w, 12, 244, 6)
+	r.fill(w, 12, 244, 6)
 	r.must(&Control{Op: Drain})
 	if r.p.cache.find(key(sharedBlock, was)) == noFrame {
 		t.Fatal("the image's block has left the memory before its address was written")

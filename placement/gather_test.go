@@ -1,39 +1,11 @@
 package placement
 
 import (
-	"bytes"
 	"slices"
 	"testing"
 
 	"unblend/log"
 )
-
-// reconfigure opens the pool anew with other options.
-func (r *rig) reconfigure(change func(*Options)) {
-	r.t.Helper()
-	r.must(&Control{Op: Shutdown})
-	o := testOptions(r.w)
-	change(&o)
-	p, err := Open(r.d, o)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.p, r.drv = p, r.w.Drive(p.NextOp, p.Complete, r.disk, r.capacity)
-}
-
-// put writes n blocks of the same content from block at on.
-func (r *rig) put(v *Volume, at, n int64, content byte) {
-	r.t.Helper()
-	for ; n > 0; n-- {
-		buf := alignedBytes(log.BlockSize)
-		copy(buf, bytes.Repeat([]byte{content}, log.BlockSize))
-		q := &Request{Kind: Write, Vol: v, Off: at * log.BlockSize, Len: log.BlockSize, Buf: buf}
-		if r.do(q); q.Err != 0 {
-			r.t.Fatal(q.Err)
-		}
-		at++
-	}
-}
 
 func (r *rig) discard(v *Volume, off, n int64) {
 	r.t.Helper()
@@ -54,12 +26,12 @@ func (r *rig) gathered() *backend {
 // A leaf that turned out to have little is not searched again for each of its blocks.
 func TestGatherTriesEachLeafOnce(t *testing.T) {
 	r := newRig(t, 64<<20)
-	r.reconfigure(func(o *Options) { o.BatchBlocks = 2048 })
+	r.restart(func(o *Options) { o.BatchBlocks = 2048 })
 	v := r.create("v", 8<<20)
-	r.put(v, 0, 20, 7)
+	r.fill(v, 0, 20, 7)
 	for i := range int64(40) {
-		r.put(v, 256+i, 1, 7)
-		r.put(v, 512+i, 1, 7)
+		r.fill(v, 256+i, 1, 7)
+		r.fill(v, 512+i, 1, 7)
 	}
 	if b := r.gathered(); len(b.whole) != 2 || b.failed != 1 {
 		t.Errorf("%d leaves were taken whole, %d tried in vain; want 2, 1", len(b.whole), b.failed)
@@ -70,14 +42,14 @@ func TestGatherTriesEachLeafOnce(t *testing.T) {
 // are moved, and leaves that such a discard touches are not taken whole.
 func TestGatherWaitsForNoNewerExtents(t *testing.T) {
 	r := newRig(t, 96<<20)
-	r.reconfigure(func(o *Options) {
+	r.restart(func(o *Options) {
 		o.BatchBlocks, o.Low, o.High, o.Idle = leafBlocks, 990, 995, 1<<60
 	})
 	v, z := r.create("v", 8<<20), r.create("z", 400<<20)
-	r.put(v, 0, 60, 7)
+	r.fill(v, 0, 60, 7)
 	oldest := r.p.ring.Segment(r.p.back.oldest(0)).LastSeq
 	r.discard(z, 100<<20, 200<<20)
-	r.put(v, 60, 60, 7)
+	r.fill(v, 60, 60, 7)
 	b := r.gathered()
 	if len(b.whole) != 1 || b.upto < oldest || b.upto >= r.p.zeros.minSeq() {
 		t.Errorf("%d whole leaves; extents up to %d are applied, the oldest segment ends with %d, the "+

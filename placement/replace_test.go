@@ -96,19 +96,8 @@ func (r *rig) pieces(v *Volume) (runs, least int) {
 // restart starts the pool anew, after an orderly end.
 func (r *rig) restart(change func(*Options)) {
 	r.t.Helper()
-	if err := r.control(&Control{Op: Shutdown}); err != nil {
-		r.t.Fatal(err)
-	}
-	o := testOptions(r.w)
-	if change != nil {
-		change(&o)
-	}
-	p, err := Open(r.d, o)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.p = p
-	r.drv = r.w.Drive(p.NextOp, p.Complete, r.disk, r.capacity)
+	r.must(&Control{Op: Shutdown})
+	r.reopen(change)
 }
 
 // What was written in pieces lies in one piece for each leaf when guests have been idle; then the
@@ -123,7 +112,7 @@ func TestReplace(t *testing.T) {
 	if before < 100 || r.p.stats.ReplacedBlocks != 0 {
 		t.Fatalf("%d pieces before, %d blocks moved although that is off", before, r.p.stats.ReplacedBlocks)
 	}
-	r.restart(nil)
+	r.restart(func(*Options) {})
 	v = r.p.Volume("v")
 	r.verify(v, content)
 	r.idle()
@@ -162,7 +151,7 @@ func TestReplaceLeavesWhatIsShared(t *testing.T) {
 	}
 	r.idle()
 	before := r.layoutOf("v@s")
-	r.restart(nil)
+	r.restart(func(*Options) {})
 	v = r.p.Volume("v")
 	r.idle()
 	if r.p.stats.ReplacedBlocks == 0 {
@@ -204,7 +193,7 @@ func TestReplaceYieldsToGuests(t *testing.T) {
 	r.restart(func(o *Options) { o.NoReplacement = true })
 	v := r.create("v", 2<<20)
 	content := r.scatter(v, rand.New(rand.NewPCG(3, 3)), 512)
-	r.restart(nil)
+	r.restart(func(*Options) {})
 	v = r.p.Volume("v")
 	buf := simdisk.Buffer(log.BlockSize)
 	disturbed := 0
@@ -253,7 +242,7 @@ func TestReplaceGivesUpOnASnapshot(t *testing.T) {
 	r.restart(func(o *Options) { o.NoReplacement = true })
 	v := r.create("v", 1<<20)
 	content := r.scatter(v, rand.New(rand.NewPCG(4, 4)), 256)
-	r.restart(nil)
+	r.restart(func(*Options) {})
 	for i := 0; r.p.back.phase != replaceRead; i++ {
 		if r.turn(); i == 1_000_000 {
 			t.Fatal("nothing is moved")
@@ -281,7 +270,7 @@ func TestReplaceLeavesWhatIsUnreadable(t *testing.T) {
 	v := r.create("v", 1<<20)
 	r.scatter(v, rand.New(rand.NewPCG(5, 5)), 256)
 	r.idle()
-	r.restart(nil)
+	r.restart(func(*Options) {})
 	n := r.p.names["v"]
 	var e Entry
 	bad := uint64(0)

@@ -115,7 +115,7 @@ func TestLayoutOfABigMap(t *testing.T) {
 	if err := r.control(&Control{Op: Drain}); err != nil {
 		t.Fatal(err)
 	}
-	r.restart(nil) // nothing is in memory
+	r.restart(func(*Options) {}) // nothing is in memory
 	l, ops := r.layoutAll("v", nil)
 	if l.Blocks != leaves || l.Runs != leaves || ops < 3 {
 		t.Errorf("%d blocks in %d runs with %d operations", l.Blocks, l.Runs, ops)
