@@ -169,31 +169,18 @@ func TestTebibyte(t *testing.T) {
 func (s *Sim) at(v *placement.Volume, kind placement.Kind, depth int, places []int64) error {
 	reqs := make([]placement.Request, depth)
 	mem := simdisk.Buffer(depth * log.BlockSize)
-	next, under := 0, 0
-	start := func(r *placement.Request) {
-		if next < len(places) {
-			r.Off = places[next]
-			next++
-			under++
-			s.Pool.Submit(r)
-		}
-	}
-	s.Pool.Tick(s.World.Now() + 1)
 	for i := range reqs {
 		r := &reqs[i]
 		r.Vol, r.Kind, r.Len, r.Buf = v, kind, log.BlockSize, mem[i*log.BlockSize:(i+1)*log.BlockSize]
 		r.Buf[0] = byte(i + 1)
-		start(r)
 	}
-	for under > 0 {
-		s.Turn()
-		for r := s.Pool.NextDone(); r != nil; r = s.Pool.NextDone() {
-			if err := asError(r); err != nil {
-				return err
-			}
-			under--
-			start(r)
+	next := 0
+	return s.Keep(reqs, func(i int) bool {
+		if next == len(places) {
+			return false
 		}
-	}
-	return nil
+		reqs[i].Off = places[next]
+		next++
+		return true
+	})
 }

@@ -40,6 +40,19 @@ func (s *Sim) snapshot(to string, names ...string) error {
 	return s.Control(&placement.Control{Op: placement.SnapshotVolume, Names: names, To: to})
 }
 
+// goldenPool is a pool with the snapshot v0@golden of a volume of 20 GiB, in which so many random
+// blocks were written, all destaged.
+func goldenPool(t *testing.T, writes int) *Sim {
+	t.Helper()
+	s := flashPool(t, 512<<20, placement.Options{})
+	vols, err := s.Create(1, 20<<30)
+	must(t, err)
+	must(t, s.Load(vols, placement.Write, 32, writes))
+	must(t, s.snapshot("golden", "v0"))
+	must(t, s.Control(&placement.Control{Op: placement.Drain}))
+	return s
+}
+
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -51,12 +64,7 @@ func heap() int64 {
 // cuts the power right after: all must be there.
 func TestClones(t *testing.T) {
 	for _, n := range []int{1000, 10_000, 50_000} {
-		s := flashPool(t, 512<<20, placement.Options{})
-		vols, err := s.Create(1, 20<<30)
-		must(t, err)
-		must(t, s.Load(vols, placement.Write, 32, 10_000))
-		must(t, s.snapshot("golden", "v0"))
-		must(t, s.Control(&placement.Control{Op: placement.Drain}))
+		s := goldenPool(t, 10_000)
 		before, bytes := heap(), s.Fast.Stats().WrittenBytes
 		begin, virtual := time.Now(), s.World.Now()
 		must(t, s.Control(&placement.Control{
@@ -127,12 +135,7 @@ func TestCloneCost(t *testing.T) {
 // time, bytes of log, bytes of memory.
 func cloneCost(t *testing.T, n int) [3]float64 {
 	t.Helper()
-	s := flashPool(t, 512<<20, placement.Options{})
-	vols, err := s.Create(1, 20<<30)
-	must(t, err)
-	must(t, s.Load(vols, placement.Write, 32, 1000))
-	must(t, s.snapshot("golden", "v0"))
-	must(t, s.Control(&placement.Control{Op: placement.Drain}))
+	s := goldenPool(t, 1000)
 	before, bytes := heap(), s.Fast.Stats().WrittenBytes
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the daemon collects at a limit only
 	begin := time.Now()

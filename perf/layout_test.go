@@ -42,32 +42,17 @@ func (s *Sim) stream(t *testing.T, v *placement.Volume, kind placement.Kind) flo
 	for i := range mem {
 		mem[i] = byte((i>>12)%255 + 1)
 	}
-	next, under, at := int64(0), 0, s.World.Now()
-	start := func(i int) {
+	next, at := int64(0), s.World.Now()
+	must(t, s.Keep(reqs, func(i int) bool {
 		if next == v.Size() {
-			return
+			return false
 		}
 		r := &reqs[i]
-		r.Vol, r.Kind, r.Tag, r.Off, r.Len = v, kind, uint64(i), next, min(size, v.Size()-next)
+		r.Vol, r.Kind, r.Off, r.Len = v, kind, next, min(size, v.Size()-next)
 		r.Buf = mem[i*size : i*size+int(r.Len)]
 		next += r.Len
-		under++
-		s.Pool.Submit(r)
-	}
-	s.Pool.Tick(s.World.Now() + 1)
-	for i := range reqs {
-		start(i)
-	}
-	for under > 0 {
-		s.Turn()
-		for r := s.Pool.NextDone(); r != nil; r = s.Pool.NextDone() {
-			if r.Err != 0 {
-				t.Fatalf("%s at %d: %v", r.Kind, r.Off, r.Err)
-			}
-			under--
-			start(int(r.Tag))
-		}
-	}
+		return true
+	}))
 	return float64(v.Size()) / 1e6 / (float64(s.World.Now()-at) / 1e9)
 }
 
@@ -78,33 +63,17 @@ func (s *Sim) overwrite(t *testing.T, v *placement.Volume, blocks []int) {
 	reqs := make([]placement.Request, depth)
 	mem := simdisk.Buffer(depth * log.BlockSize)
 	rng := rand.New(rand.NewPCG(5, 6))
-	under := 0
-	start := func(i int) {
+	must(t, s.Keep(reqs, func(i int) bool {
 		if len(blocks) == 0 {
-			return
+			return false
 		}
 		r := &reqs[i]
-		r.Vol, r.Kind, r.Tag, r.Len = v, placement.Write, uint64(i), log.BlockSize
+		r.Vol, r.Kind, r.Len = v, placement.Write, log.BlockSize
 		r.Off, blocks = int64(blocks[0])*log.BlockSize, blocks[1:]
 		r.Buf = mem[i*log.BlockSize : (i+1)*log.BlockSize]
 		r.Buf[rng.IntN(log.BlockSize)]++
-		under++
-		s.Pool.Submit(r)
-	}
-	s.Pool.Tick(s.World.Now() + 1)
-	for i := range reqs {
-		start(i)
-	}
-	for under > 0 {
-		s.Turn()
-		for r := s.Pool.NextDone(); r != nil; r = s.Pool.NextDone() {
-			if r.Err != 0 {
-				t.Fatalf("write at %d: %v", r.Off, r.Err)
-			}
-			under--
-			start(int(r.Tag))
-		}
-	}
+		return true
+	}))
 }
 
 func (s *Sim) drain(t *testing.T) {

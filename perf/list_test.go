@@ -12,11 +12,7 @@ import (
 // are of this machine's time; whatever else it does makes the longest longer.
 func TestListsInPieces(t *testing.T) {
 	const clones = 50_000
-	s := flashPool(t, 512<<20, placement.Options{})
-	vols, err := s.Create(1, 20<<30)
-	must(t, err)
-	must(t, s.Load(vols, placement.Write, 32, 1000))
-	must(t, s.snapshot("golden", "v0"))
+	s := goldenPool(t, 1000)
 	must(t, s.Control(&placement.Control{
 		Op: placement.CloneVolume, Name: "v0@golden", To: "desk-", Width: 5, Count: clones,
 	}))

@@ -108,34 +108,48 @@ func (s *Sim) Load(vols []*placement.Volume, kind placement.Kind, depth, total i
 	rng := rand.New(rand.NewPCG(3, 4))
 	reqs := make([]placement.Request, depth*len(vols))
 	mem := simdisk.Buffer(len(reqs) * log.BlockSize)
-	start := func(i int) {
+	left := max(total, len(reqs))
+	return s.Keep(reqs, func(i int) bool {
+		if left == 0 {
+			return false
+		}
+		left--
 		r := &reqs[i]
+		if r.Buf == nil {
+			r.Vol, r.Buf = vols[i%len(vols)], mem[i*log.BlockSize:(i+1)*log.BlockSize]
+			for j := range r.Buf {
+				r.Buf[j] = byte(rng.Uint32())
+			}
+		}
 		blocks := r.Vol.Size() / log.BlockSize
 		r.Kind, r.Off, r.Len = kind, rng.Int64N(blocks)*log.BlockSize, log.BlockSize
-		s.Pool.Submit(r)
+		return true
+	})
+}
+
+// Keep keeps all of reqs under way: next fills in the request at an index, or says that there is
+// none left. It returns when all have ended, or the first has failed.
+func (s *Sim) Keep(reqs []placement.Request, next func(i int) bool) error {
+	under := 0
+	start := func(i int) {
+		if next(i) {
+			reqs[i].Tag = uint64(i)
+			under++
+			s.Pool.Submit(&reqs[i])
+		}
 	}
 	s.Pool.Tick(s.World.Now() + 1)
 	for i := range reqs {
-		r := &reqs[i]
-		r.Vol, r.Tag = vols[i%len(vols)], uint64(i)
-		r.Buf = mem[i*log.BlockSize : (i+1)*log.BlockSize]
-		for j := range r.Buf {
-			r.Buf[j] = byte(rng.Uint32())
-		}
 		start(i)
 	}
-	for left, under := total-len(reqs), len(reqs); under > 0; {
+	for under > 0 {
 		s.Turn()
 		for r := s.Pool.NextDone(); r != nil; r = s.Pool.NextDone() {
 			if r.Err != 0 {
 				return fmt.Errorf("%s at %d: %w", r.Kind, r.Off, r.Err)
 			}
 			under--
-			if left > 0 {
-				left--
-				under++
-				start(int(r.Tag))
-			}
+			start(int(r.Tag))
 		}
 	}
 	return nil
