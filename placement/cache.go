@@ -192,6 +192,13 @@ func (c *cache) victim(hand *int, shared bool) int32 {
 	return noFrame
 }
 
+// passedBy lets the next page have frame i, if nobody but a scan has used what is in it.
+func (c *cache) passedBy(i int32) {
+	if f := &c.frames[i]; f.lives == 0 && !f.dirty && f.pins == 0 {
+		c.hand = int(i)
+	}
+}
+
 // claim makes frame i that of k.
 func (c *cache) claim(i int32, k pageKey) {
 	if c.frames[i].state != frameEmpty {

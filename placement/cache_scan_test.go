@@ -22,6 +22,43 @@ func (r *rig) sharedAt(v *Volume, block uint64) (addr uint64, there bool) {
 	return e.Addr, err == nil && r.p.cache.find(key(sharedBlock, e.Addr)) != noFrame
 }
 
+// While guests are idle every leaf is looked at once: what the guests had used again and again is in
+// memory afterwards.
+func TestIdleScanLeavesTheCache(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.reopen(func(o *Options) { o.Frames, o.NoReplacement = 64, false })
+	r.p.opt.NoReplacement = true // not yet
+	img, v := r.create("img", 1<<20), r.create("v", 400<<20)
+	r.fill(img, 0, 32, 7)
+	for leaf := range int64(400) {
+		r.fill(v, leaf*leafBlocks, 1, 7)
+	}
+	r.must(&Control{Op: SnapshotVolume, Names: []string{"img"}, To: "gold"})
+	r.must(&Control{Op: Drain})
+	c := &Control{Op: CloneVolume, Name: "img@gold", To: "clone"}
+	r.must(c)
+	for range 8 {
+		for i := range int64(10) {
+			r.read(c.Vol, i)
+			r.read(v, (i*7+3)*leafBlocks)
+		}
+	}
+	hot := func() (n int) {
+		for i := range uint64(10) {
+			if _, there := r.sharedAt(c.Vol, i); there {
+				n++
+			}
+		}
+		return n
+	}
+	before := hot()
+	r.p.opt.NoReplacement = false
+	r.idle()
+	if after := hot(); before < 8 || after < before {
+		t.Errorf("%d of 10 blocks in use were in memory, %d after the guests were idle", before, after)
+	}
+}
+
 // Re-placement writes to an address whose former content is still in memory: it is dropped.
 func TestReplacedAddressLeavesTheCache(t *testing.T) {
 	r := newRig(t, 64<<20)

@@ -111,6 +111,7 @@ func (b *backend) chooseMoves(id uint32, leaf uint64) (bool, error) {
 	}
 	s := p.shapeOf(n, f, leaf)
 	if !s.scattered() {
+		p.cache.passedBy(f)
 		return false, nil
 	}
 	p.cache.frames[f].pins++ // what else is needed may want a frame
