@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"unblend/placement"
 	"unblend/tools/internal/control"
@@ -29,10 +30,8 @@ func (d *daemon) Remove(ctx context.Context, r control.RemoveRequest) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range attached {
-		if err := d.detach(ctx, name, r.Force, "rm"); err != nil {
-			return err
-		}
+	if err := d.detachAll(ctx, attached, r.Force); err != nil {
+		return err
 	}
 	c := &placement.Control{Op: placement.RemoveVolume, Names: names}
 	if len(names) == 1 {
@@ -43,6 +42,24 @@ func (d *daemon) Remove(ctx context.Context, r control.RemoveRequest) error {
 		err = errors.Join(d.withoutSnapshots(names), err)
 	}
 	return err
+}
+
+// detachAll takes away the devices of what is to be removed. What has lost its device when another one
+// fails stays without.
+func (d *daemon) detachAll(ctx context.Context, names []string, force bool) error {
+	var mu sync.Mutex
+	var failed []error
+	atOnce(names, func(name string) {
+		if err := d.detach(ctx, name, force, "rm"); err != nil {
+			mu.Lock()
+			failed = append(failed, err)
+			mu.Unlock()
+		}
+	})
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed[0] // the others say the same of others
 }
 
 // snapshotsFirst orders names for removal: a volume goes after its snapshots.

@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	restoreAtOnce = 32                     // volumes attached again at a time
-	statusEvery   = 500 * time.Millisecond // how often systemd is told how far it is
+	statusEvery = 500 * time.Millisecond // how often systemd is told how far it is
 
 	// settleTime is how long the kernel may take to notice that a server has died: 6.12 takes up to
 	// the 30 s of a request's timeout when every tag carried a request.
@@ -62,34 +61,27 @@ func (d *daemon) restore(ctx context.Context) {
 
 // restoreAll attaches volumes, many at once.
 func (d *daemon) restoreAll(ctx context.Context, ctl *ublk.Control, wanted []placement.VolumeInfo) {
-	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed []string
-	turn := make(chan struct{}, restoreAtOnce)
 	told := time.Time{}
-	for i, v := range wanted {
+	atOnce(wanted, func(v placement.VolumeInfo) {
 		if ctx.Err() != nil {
-			break
+			return
 		}
+		err := d.restoreVolume(ctx, ctl, v)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			d.log.Error("volume cannot be attached again", "volume", v.Name, "err", err)
+			failed = append(failed, err.Error())
+			return
+		}
+		d.restored++
 		if time.Since(told) > statusEvery {
 			told = time.Now()
-			d.notify.status(fmt.Sprintf("attaching volume %d of %d", i+1, len(wanted)))
+			d.notify.status(fmt.Sprintf("attached %d of %d volumes", d.restored, len(wanted)))
 		}
-		turn <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			err := d.restoreVolume(ctx, ctl, v)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				d.log.Error("volume cannot be attached again", "volume", v.Name, "err", err)
-				failed = append(failed, err.Error())
-				return
-			}
-			d.restored++
-		})
-	}
-	wg.Wait()
+	})
 	if len(failed) > 0 {
 		d.warn.set("not-restored", fmt.Sprintf("%d of %d volumes are not attached again: %s",
 			len(failed), len(wanted), failed[0]), "unblend attach NAME")

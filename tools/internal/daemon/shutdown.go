@@ -39,22 +39,15 @@ func (d *daemon) shutdown() error {
 // takeAllDown removes the devices that nobody has open and returns the names of the other volumes.
 // The catalogue keeps them attached: the next daemon gives them a device again.
 func (d *daemon) takeAllDown() (held []string) {
-	var wg sync.WaitGroup
 	var mu sync.Mutex
-	turn := make(chan struct{}, restoreAtOnce)
-	for _, s := range d.servedVolumes() {
-		turn <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turn }()
-			if err := d.takeDown(s, false, "detach"); err != nil {
-				d.log.Info("device stays", "err", err)
-				mu.Lock()
-				held = append(held, s.name)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
+	atOnce(d.servedVolumes(), func(s *served) {
+		if err := d.takeDown(s, false, "detach"); err != nil {
+			d.log.Info("device stays", "err", err)
+			mu.Lock()
+			held = append(held, s.name)
+			mu.Unlock()
+		}
+	})
 	return held
 }
 
