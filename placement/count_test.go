@@ -104,3 +104,38 @@ func TestCountWaitsForTheLastChild(t *testing.T) {
 	}
 	r.removed("a@s2")
 }
+
+// A removed snapshot is merged into its volume, beginning with leaves that both share. A restart in the
+// middle goes on with what the volume has replaced of the older snapshot, and not of the removed one.
+func TestCountOverARestartInAMerge(t *testing.T) {
+	r := newRig(t, 64<<20)
+	const leaves = 3 * walkLeaves
+	v := r.create("a", leaves<<20)
+	for i, name := range []string{"s1", "s2", ""} {
+		first := int64(0)
+		if name == "" {
+			first = leaves - 1
+		}
+		for leaf := first; leaf < leaves; leaf++ {
+			r.fill(v, leaf*leafBlocks, 1, byte(i+1))
+		}
+		if name != "" {
+			r.must(&Control{Op: SnapshotVolume, Names: []string{"a"}, To: name})
+		}
+		r.must(&Control{Op: Drain})
+	}
+	h := r.p.nodes[r.p.names["a@s2"].rec.ID]
+	r.must(&Control{Op: RemoveVolume, Name: "a@s2"})
+	r.next(func() bool { return h.rec.Cursor > 0 })
+	if h.rec.Cursor >= h.mapEnd() || h.rec.Cursor >= (leaves-1)*leafBlocks {
+		t.Fatalf("walked to block %d", h.rec.Cursor)
+	}
+	r.p.walks = nil // the walk stands still
+	r.must(&Control{Op: Checkpoint})
+	r.open()
+	r.counted()
+	if s1 := r.freedBy("a@s1"); s1 != leaves {
+		t.Errorf("s1 %d, want %d", s1, leaves)
+	}
+	r.removed("a@s1")
+}

@@ -79,6 +79,7 @@ func (b *backend) walk() bool {
 	w := walker{p: p, n: n, child: n.only()}
 	if n.rec.Cursor == 0 && w.merges() {
 		w.child.rec.Over = 0 // from here on of what is n's parent's; finish adds n's
+		p.touch(w.child)
 	}
 	if w.trivial() || n.rec.Cursor >= n.mapEnd() {
 		w.finish()
