@@ -27,7 +27,7 @@ func (cfg Config) arguments(k Kernel, dir string) []string {
 	// Host directories that are mounts of their own have inode numbers that collide.
 	const shared = "multidevs=remap,"
 	args := []string{
-		"-accel", "tcg,thread=multi,tb-size=1024", "-cpu", cpu,
+		"-cpu", cpu,
 		"-m", cfg.Memory, "-smp", strconv.Itoa(cfg.CPUs),
 		"-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none",
 		"-serial", "file:" + filepath.Join(dir, "console"),
@@ -37,6 +37,7 @@ func (cfg Config) arguments(k Kernel, dir string) []string {
 		"-chardev", "socket,id=out,path=" + escape(filepath.Join(dir, "port")),
 		"-device", "virtserialport,chardev=out,name=out",
 	}
+	args = append(args, cfg.clock()...)
 	args = append(args, share("root", "/", "readonly=on,"+shared)...)
 	args = append(args, share("modules", k.Modules(), "readonly=on,")...)
 	args = append(args, share("vm", filepath.Join(dir, "vm"), "readonly=on,")...)
@@ -47,6 +48,16 @@ func (cfg Config) arguments(k Kernel, dir string) []string {
 		args = append(args, d.args(i)...)
 	}
 	return append(args, cfg.Args...)
+}
+
+// clock returns the arguments that say what time is in the guest: that of the host, or, counted, how
+// many instructions it has run. Counted time stands still for the guest while the host does something
+// else, so that figures do not depend on how busy it is; all CPUs then take turns on one thread.
+func (cfg Config) clock() []string {
+	if cfg.Counted {
+		return []string{"-accel", "tcg,thread=single,tb-size=1024", "-icount", "shift=0,sleep=off"}
+	}
+	return []string{"-accel", "tcg,thread=multi,tb-size=1024"}
 }
 
 // writeGuestFiles writes what the guest sees at /vm into dir.

@@ -59,6 +59,7 @@ type Config struct {
 	Memory  string        // as QEMU's -m; empty: DefaultMemory
 	CPUs    int           // 0: DefaultCPUs
 	SVM     bool          // emulate AMD's virtualization: modprobe kvm-amd gives /dev/kvm
+	Counted bool          // the guest's clock counts instructions, 1 ns each, on one CPU
 	Timeout time.Duration // from the start of the emulator; 0: DefaultTimeout
 
 	Share  string   // a host directory, writable in the guest at /rw

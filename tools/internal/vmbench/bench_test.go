@@ -135,7 +135,7 @@ func inVM(b *testing.B, role, program string, drives ...vm.Drive) *Report {
 	share := b.TempDir()
 	res, err := vm.Run(context.Background(), vm.Config{
 		Kernel: os.Getenv("UNBLEND_VM_KERNEL"), Files: []string{self, program}, Share: share,
-		Drives: drives, Timeout: machineTime,
+		Drives: drives, Timeout: machineTime, Counted: os.Getenv("UNBLEND_COUNTED") != "",
 		Env:     []string{roleEnv + "=" + role, pairsEnv + "=" + os.Getenv(pairsEnv)},
 		Command: "exec /vm/" + filepath.Base(self), Log: os.Stderr,
 	})

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,8 +47,13 @@ const (
 	depthBlocks  = 4 // written between two snapshots
 
 	thinMetaMiB = 64
-	thinMiB     = 1 << 10 // room for its snapshots
+	thinMiB     = 640     // room for its snapshots
 	thinChunk   = 128     // sectors: 64 KiB
+
+	// What will be written of the pool's data area, at most. All of it was written once before the
+	// first run: the memory behind the device comes with the first write of a place, and a run that
+	// writes new places should not pay for that.
+	depthUsedMiB = 1280
 )
 
 var depthParts = []struct{ start, size int }{ // MiB: pool, dm-thin's metadata and data
@@ -111,6 +117,9 @@ func (b *depthBed) prepare() error {
 		err = b.serve()
 	}
 	if err == nil {
+		err = b.touch()
+	}
+	if err == nil {
 		err = b.makeThin()
 	}
 	for _, name := range []string{"plain", "once", "hundred", "deep", "golden"} {
@@ -122,6 +131,22 @@ func (b *depthBed) prepare() error {
 		_, err = b.prog.Ask(b.ctx, "snapshot", "golden@v1")
 	}
 	return errors.Join(err, b.age("hundred", depthSome), b.age("deep", depthMany))
+}
+
+// touch writes what will be used of both pools once. The pool has nothing there yet.
+func (b *depthBed) touch() error {
+	st, err := b.prog.Status(b.ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(st.Regions, func(r control.Region) bool { return r.Class == "data" })
+	if i < 0 {
+		return errors.New("status names no data area")
+	}
+	at := st.Regions[i].Start>>20 + int64(depthParts[0].start)
+	_, err = sh(`write() { dd if=/dev/zero of=%s bs=1M seek=$1 count=$2 oflag=direct status=none; }
+		write %d %d && write %d %d`, nullDevice, at, depthUsedMiB, depthParts[2].start, thinMiB)
+	return err
 }
 
 // serve starts the daemon with more flags.
