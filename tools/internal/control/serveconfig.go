@@ -34,7 +34,7 @@ const (
 // Defaults and limits of ServeConfig.
 const (
 	DefaultMemory      = 100 << 20
-	MinMemory          = 48 << 20
+	MinMemory          = 64 << 20
 	MaxMemory          = 64 << 30
 	DefaultLogInFlight = 2
 	MaxLogInFlight     = 64

@@ -275,7 +275,7 @@ func TestMemoryIsDivided(t *testing.T) {
 		d := &daemon{cfg: control.ServeConfig{Memory: n}, backing: &device.Pool{}}
 		complete(&d.cfg)
 		o := d.options()
-		sum := int64(d.requestMemory()) + int64(o.IndexEntries)*30 +
+		sum := int64(d.requestMemory()) + int64(o.IndexEntries)*34 +
 			int64(o.Frames+o.BatchBlocks)*4096 + fixedShare
 		if sum > n+n/100 {
 			t.Errorf("of %d bytes %d are given out", n, sum)

@@ -20,12 +20,12 @@ const minProcs = 4
 // What a process of control.DefaultMemory bytes is divided into. Other sizes take from what is
 // variable, in proportion.
 const (
-	fixedShare   = 27 << 20             // the program, Go's runtime, small things, and
-	garbageShare = 6 << 20              // what the control socket leaves until it is collected
-	requestShare = ublk.DefaultPoolSize // guests' requests under way
-	indexEntries = 1 << 20              // 30 MiB
-	frames       = 20 << 20 / 4096
-	batchBlocks  = 1536
+	fixedShare   = 38 << 20 // the program, Go's runtime, small things, 10,000 volumes, and
+	garbageShare = 6 << 20  // what the control socket leaves until it is collected
+	requestShare = 11 << 20 // guests' requests under way
+	indexEntries = 1 << 20  // for a full log of the default size; 34 MiB
+	frames       = 13 << 20 / 4096
+	batchBlocks  = 1024
 )
 
 // scaled returns what n is for a process of the configured size.

@@ -47,8 +47,8 @@ const (
 	depthBlocks  = 4 // written between two snapshots
 
 	thinMetaMiB = 64
-	thinMiB     = 640     // room for its snapshots
-	thinChunk   = 128     // sectors: 64 KiB
+	thinMiB     = 640 // room for its snapshots
+	thinChunk   = 128 // sectors: 64 KiB
 
 	// What will be written of the pool's data area, at most. All of it was written once before the
 	// first run: the memory behind the device comes with the first write of a place, and a run that
