@@ -15,6 +15,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 SEEDS ?= 200
 CUTS ?= 20
+KILLS ?= 30
 KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
@@ -31,7 +32,7 @@ VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
 .PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim bench \
-	crash install uninstall clean FORCE
+	crash kills campaigns install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -107,13 +108,22 @@ sim:
 bench:
 	go test ./perf/... -run '^$$' -bench . -benchmem -timeout 2h
 
-## crash: power cuts under a virtual machine, CUTS=20 more on each kernel
+# A campaign on each real kernel: what the tests named $(1) do, with the setting $(2).
+CAMPAIGN = .ci/deps test && for k in $(KERNELS); do \
+	env UNBLEND_RECORD=$(CURDIR)/docs/campaigns.jsonl UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k $(2) \
+	go test ./tools/internal/vmtest -run '$(1)' -count=1 -v -parallel 1 -timeout 4h || exit 1; done
+
+## crash: power cuts, CUTS=20 more on each real kernel
 crash: build
-	.ci/deps test
-	@for k in $(KERNELS); do UNBLEND_RECORD=$(CURDIR)/docs/campaigns.jsonl \
-		UNBLEND_NO_SKIP=1 UNBLEND_VM=1 UNBLEND_VM_KERNEL=$$k UNBLEND_CUTS=$(CUTS) \
-		go test ./tools/internal/vmtest -run "^TestPowerCut" -count=1 -v -parallel 1 -timeout 4h || exit 1; \
-	done
+	@$(call CAMPAIGN,^TestPowerCut,UNBLEND_CUTS=$(CUTS))
+
+## kills: kills of the daemon under load, KILLS=30 more on each real kernel
+kills: build
+	@$(call CAMPAIGN,^TestKill$$,UNBLEND_KILLS=$(KILLS))
+
+## campaigns: add up docs/campaigns.jsonl in docs/CRASH.md
+campaigns:
+	go run ./tools/internal/campaigns -update
 
 # What install puts where, as FILE:TARGET. The settings are the operator's once they are there.
 INSTALLED = \
