@@ -280,7 +280,7 @@ func TestMemoryIsDivided(t *testing.T) {
 		if sum > n+n/100 {
 			t.Errorf("of %d bytes %d are given out", n, sum)
 		}
-		if n == control.DefaultMemory && (o.IndexEntries != 1<<20 || o.Frames != frames) {
+		if n == control.DefaultMemory && (o.IndexEntries != indexEntries || o.Frames != frames) {
 			t.Errorf("by default %d entries and %d frames", o.IndexEntries, o.Frames)
 		}
 	}

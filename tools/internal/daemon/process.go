@@ -20,13 +20,13 @@ const minProcs = 4
 // What a process of control.DefaultMemory bytes is divided into. Other sizes take from what is
 // variable, in proportion.
 const (
-	// The program 9 MiB, Go's runtime 5, tables of fixed size 10, 10,000 volumes 7, devices of 200
-	// of them 4, and what follows with Go's reserve.
-	fixedShare   = 43 << 20
-	garbageShare = 5 << 20 // what the control socket leaves until it is collected
-	requestShare = 9 << 20 // guests' requests under way
-	indexEntries = 1 << 20 // for a full log of the default size; 34 MiB
-	frames       = 10 << 20 / 4096
+	// The program 9 MiB, Go's runtime 8, tables of fixed size 12, 10,000 volumes 7, devices of 200
+	// of them 5, and what follows with Go's reserve.
+	fixedShare   = 47 << 20
+	garbageShare = 4 << 20  // what the control socket leaves until it is collected
+	requestShare = 8 << 20  // guests' requests under way
+	indexEntries = 15 << 16 // for a log of the default size that is 94 % full; 32 MiB
+	frames       = 8 << 20 / 4096
 	batchBlocks  = 1024
 )
 
