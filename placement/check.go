@@ -3,6 +3,7 @@ package placement
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"unblend/log"
 )
@@ -62,6 +63,7 @@ type checker struct {
 	blocks reached // blocks of the capacity device
 	pages  reached // pages of the metadata area
 	tops   map[*node]uint32
+	unread map[*node]bool
 	p      *Pool // with the log replayed into its index
 	mem    []byte
 }
@@ -85,10 +87,11 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 		return c.rep, err
 	}
 	c.checkCatalogue(c.root.Catalogue, catalogueLevels, 0)
+	c.findUnread()
 	// Nodes that nobody reads come after those that share with them.
 	for _, last := range [...]bool{false, true} {
 		for _, n := range c.p.order {
-			if n.unread() != last {
+			if c.unread[n] != last {
 				continue
 			}
 			c.rep.Volumes++
@@ -102,9 +105,19 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 	return c.rep, nil
 }
 
-// unread reports whether nobody reads the node's map any more: it was removed, and at most one child
-// is left, which may have overwritten in place what the walker has made its own.
-func (n *node) unread() bool { return n.gone() || n.hidden() && n.only() != nil }
+// findUnread finds the nodes whose maps nobody reads any more: they were removed, and at most one child
+// is left that is more than a removed node's remains. After the root that one may have overwritten in
+// place what the walker had made its own.
+func (c *checker) findUnread() {
+	c.unread = map[*node]bool{}
+	needed := map[*node]int{}                   // children that are, or have, something to be read
+	for _, n := range slices.Backward(c.p.order) { // children are younger
+		if n.parent != nil && (!n.hidden() || needed[n] > 0) {
+			needed[n.parent]++
+		}
+		c.unread[n] = n.gone() || n.hidden() && needed[n] <= 1
+	}
+}
 
 // problem notes err. A nil error is none.
 func (c *checker) problem(structure string, repaired bool, err error) {
