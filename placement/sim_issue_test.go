@@ -144,7 +144,7 @@ func (s *sim) controlDone(c *simControl) error {
 		return nil
 	}
 	if c.Err != nil {
-		if s.excused && errors.Is(c.Err, ErrReadOnly) {
+		if s.excused && (errors.Is(c.Err, ErrReadOnly) || errors.Is(c.Err, log.ErrLaneDead)) {
 			s.ctl = c // it may have happened
 			s.crashNow(&simStep{do: stepKill, verify: true, check: true})
 			return nil

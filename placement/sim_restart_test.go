@@ -296,6 +296,9 @@ func (s *sim) finalCheck() error {
 			return s.err
 		}
 	}
+	for s.err == nil && s.p.back.phase != backIdle { // no root is to be under way
+		s.step()
+	}
 	if err := s.noMismatch(); err != nil {
 		return err
 	}
