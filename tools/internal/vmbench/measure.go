@@ -1,27 +1,24 @@
 package vmbench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
 	"strings"
 	"time"
 
 	"unblend/tools/internal/blocktrace"
+	"unblend/tools/internal/bpftrace"
 )
 
 // pairsEnv asks for fewer pairs, or more.
 const pairsEnv = "UNBLEND_PAIRS"
 
 const (
-	pairs      = 5
-	runTime    = 4 * time.Second
-	fourTime   = 15 * time.Second
-	fourDepth  = 32
-	attachTime = 2 * time.Minute // that bpftrace may take, emulated
+	pairs     = 5
+	runTime   = 4 * time.Second
+	fourTime  = 15 * time.Second
+	fourDepth = 32
 )
 
 // alternate runs fio on all targets in turn, at both depths, pairs times. Every other round runs
@@ -49,11 +46,11 @@ func (b *bed) alternate() ([]Run, error) {
 // fourVolumes writes to four volumes at once while bpftrace looks at the log device.
 func (b *bed) fourVolumes(ctx context.Context) (*Four, error) {
 	f := &Four{Depth: fourDepth}
-	program, err := b.logProgram(ctx)
+	w, err := b.witness(ctx)
 	if err != nil {
 		return f, err
 	}
-	p, err := startBpftrace(program)
+	seen, err := w.Counts()
 	if err != nil {
 		return f, err
 	}
@@ -69,14 +66,15 @@ func (b *bed) fourVolumes(ctx context.Context) (*Four, error) {
 	if err != nil {
 		return f, err
 	}
-	var sequential uint64
-	if f.LogWrites, sequential, err = p.stop(); err != nil {
+	now, err := w.Counts()
+	if err != nil {
 		return f, err
 	}
-	f.IOPS, f.GuestWrites = r.iops, after-before
-	f.PerLogWrite = float64(f.GuestWrites) / float64(f.LogWrites)
-	f.Sequential = float64(sequential) / float64(f.LogWrites)
-	return f, nil
+	seen = now.Sub(seen)
+	f.IOPS, f.GuestWrites, f.LogWrites = r.iops, after-before, seen.Writes
+	f.PerLogWrite = float64(f.GuestWrites) / float64(max(f.LogWrites, 1))
+	f.Sequential = seen.Share()
+	return f, w.Close()
 }
 
 // guestWrites returns how many writes the kernel counted on devices.
@@ -96,94 +94,29 @@ func guestWrites(paths []string) (uint64, error) {
 	return total, nil
 }
 
-// logProgram returns a bpftrace program that counts the writes to the log, and those of them that
-// start where the last one ended. Requests carry sectors of the whole disk.
-func (b *bed) logProgram(ctx context.Context) (string, error) {
+// witness counts the writes to the log.
+func (b *bed) witness(ctx context.Context) (*bpftrace.Witness, error) {
 	st, err := b.prog.Status(ctx)
-	if err != nil {
-		return "", err
-	}
-	start, err := sh("cat /sys/class/block/%s/start", strings.TrimPrefix(poolDevice, "/dev/"))
-	if err != nil {
-		return "", err
-	}
-	var at int64
-	if _, err := fmt.Sscan(start, &at); err != nil {
-		return "", fmt.Errorf("start of the partition: %w", err)
-	}
-	disk, err := blocktrace.DeviceOf(nullDevice)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range st.Regions {
-		if r.Class == "log" {
-			return fmt.Sprintf(`tracepoint:block:block_rq_issue
-				/ args->dev == %d && args->sector >= %d && args->sector < %d &&
-				  strncmp(args->rwbs, "W", 1) == 0 /
-				{ @writes++; if (args->sector == @end) { @sequential++; }
-				  @end = args->sector + args->nr_sector; }
-				interval:s:1 { printf("attached\n"); }`,
-				disk.Major<<20|disk.Minor, at+r.Start/blocktrace.SectorSize,
-				at+r.End/blocktrace.SectorSize), nil
-		}
-	}
-	return "", errors.New("status names no log")
-}
-
-// bpftrace is a running one.
-type bpftrace struct {
-	cmd    *exec.Cmd
-	output *bufio.Reader
-}
-
-// startBpftrace starts a program and waits until it is attached.
-func startBpftrace(program string) (*bpftrace, error) {
-	p := &bpftrace{cmd: exec.Command("timeout", "-s", "INT",
-		fmt.Sprint(int((attachTime + 10*fourTime).Seconds())), "bpftrace", "-e", program)}
-	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	var complaint strings.Builder
-	p.cmd.Stderr = &complaint
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("bpftrace: %w", err)
-	}
-	p.output = bufio.NewReader(out)
-	for {
-		line, err := p.output.ReadString('\n')
-		if err != nil {
-			return nil, fmt.Errorf("bpftrace: %w: %s", errors.Join(err, p.cmd.Wait()),
-				complaint.String())
-		}
-		if strings.TrimSpace(line) == "attached" {
-			return p, nil
-		}
-	}
-}
-
-// stop ends bpftrace as ^C does and returns its counts.
-func (p *bpftrace) stop() (writes, sequential uint64, err error) {
-	// timeout passes the signal on.
-	if _, err := sh("kill -INT %d", p.cmd.Process.Pid); err != nil {
-		return 0, 0, err
-	}
-	text, err := io.ReadAll(p.output)
+	start, err := sh("cat /sys/class/block/%s/start", strings.TrimPrefix(poolDevice, "/dev/"))
 	if err != nil {
-		return 0, 0, fmt.Errorf("bpftrace: %w", err)
+		return nil, err
 	}
-	_ = p.cmd.Wait() // its status says that a signal ended it
-	return parseBpftrace(string(text))
-}
-
-// parseBpftrace reads the maps that bpftrace prints at its end.
-func parseBpftrace(text string) (writes, sequential uint64, err error) {
-	for line := range strings.Lines(text) {
-		_, _ = fmt.Sscanf(line, "@writes: %d", &writes)
-		_, _ = fmt.Sscanf(line, "@sequential: %d", &sequential)
+	var at int64
+	if _, err := fmt.Sscan(start, &at); err != nil {
+		return nil, fmt.Errorf("start of the partition: %w", err)
 	}
-	if writes == 0 {
-		return 0, 0, fmt.Errorf("bpftrace: no counts in %q", text)
+	at *= blocktrace.SectorSize
+	disk, err := blocktrace.DeviceOf(nullDevice)
+	if err != nil {
+		return nil, err
 	}
-	return writes, sequential, nil
+	for _, r := range st.Regions {
+		if r.Class == "log" {
+			return bpftrace.Start(disk, at+r.Start, at+r.End)
+		}
+	}
+	return nil, errors.New("status names no log")
 }

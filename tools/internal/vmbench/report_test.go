@@ -62,13 +62,3 @@ func TestParseFio(t *testing.T) {
 		}
 	}
 }
-
-func TestParseBpftrace(t *testing.T) {
-	w, s, err := parseBpftrace("attached\n\n@end: 99\n@sequential: 197\n@writes: 200\n")
-	if w != 200 || s != 197 || err != nil {
-		t.Errorf("%d writes, %d of them sequential, %v", w, s, err)
-	}
-	if _, _, err := parseBpftrace("attached\n"); err == nil {
-		t.Error("output without counts was accepted")
-	}
-}

@@ -22,7 +22,7 @@ import (
 func machineTime() time.Duration {
 	for _, name := range []string{
 		"UNBLEND_KILLS", "UNBLEND_CUTS", "UNBLEND_SECONDS", "UNBLEND_CLONES", "UNBLEND_SNAPSHOTS",
-		"UNBLEND_FULL_MIB",
+		"UNBLEND_FULL_MIB", "UNBLEND_WRITERS",
 	} {
 		if os.Getenv(name) != "" {
 			return 2 * time.Hour
@@ -131,6 +131,12 @@ func stage() string { return os.Getenv("UNBLEND_STAGE") }
 func run(t *testing.T, cfg vm.Config) {
 	t.Helper()
 	res, err := vm.Run(context.Background(), cfg)
+	ended(t, cfg, res, err)
+}
+
+// ended fails the test if what a machine ran failed.
+func ended(t *testing.T, cfg vm.Config, res vm.Result, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

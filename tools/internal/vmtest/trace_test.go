@@ -1,0 +1,193 @@
+package vmtest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"unblend/tools/internal/blocktrace"
+	"unblend/tools/internal/bpftrace"
+	"unblend/tools/internal/control"
+	"unblend/tools/internal/vm"
+)
+
+// Figures of the trace may be off by that much, 0 to 1, of what a formula or the witness says.
+const traceError = 0.02
+
+// traceWrites is how many writes each of several writers does.
+const traceWrites = 1500
+
+// TestBPF runs the tests of package bpf on this kernel: replays, and the programs at work.
+func TestBPF(t *testing.T) {
+	if inGuest() {
+		t.Skip("the machine runs the other package's tests")
+	}
+	cfg := machine(t, "")
+	res, err := vm.RunTest(t.Context(), cfg, "unblend/bpf", "-test.v", "-test.short")
+	ended(t, cfg, res, err)
+}
+
+// TestTraceBlend traces one and four guests that each write in order, UNBLEND_WRITERS of them too if
+// that is set. Whose turn it is is drawn, so the merged stream must be sequential by 1/n. What the
+// log got is compared with what bpftrace saw.
+func TestTraceBlend(t *testing.T) {
+	if !inGuest() {
+		run(t, machine(t, ""))
+		return
+	}
+	g := newGuest(t)
+	p := g.nullPool()
+	g.format(p)
+	d := g.serve(p)
+	numbers := []int{1, 4}
+	if more := number(t, "UNBLEND_WRITERS", 0); more > 4 {
+		numbers = append(numbers, more)
+	}
+	var paths []string
+	for i := range numbers[len(numbers)-1] {
+		paths = append(paths, g.create(fmt.Sprintf("v%02d", i), "64M"))
+	}
+	g.step("start of bpftrace")
+	w := g.witness(p.paths[0])
+	for _, n := range numbers {
+		g.step(fmt.Sprintf("%d writers", n))
+		g.traceWriters(paths[:n], w)
+	}
+	g.step("")
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	g.wellServed()
+	g.stop(d)
+	g.nothingIsLeft()
+}
+
+// witness has bpftrace count the writes to the log, which is on a device of its own.
+func (g *guest) witness(path string) *bpftrace.Witness {
+	g.Helper()
+	disk, err := blocktrace.DeviceOf(path)
+	if err != nil {
+		g.Fatal(err)
+	}
+	for _, r := range g.status().Regions {
+		if r.Class == "log" {
+			w, err := bpftrace.Start(disk, r.Start, r.End)
+			if err != nil {
+				g.Fatal(err)
+			}
+			return w
+		}
+	}
+	g.Fatal("status names no log")
+	return nil
+}
+
+// traceWriters traces while each of the volumes is written in order.
+func (g *guest) traceWriters(paths []string, w *bpftrace.Witness) {
+	g.Helper()
+	n := len(paths)
+	before, err := w.Counts()
+	if err != nil {
+		g.Fatal(err)
+	}
+	tr := g.trace("blend")
+	// One process, so that the order in which the kernel gets the writes is the one that is drawn.
+	g.fio([]string{
+		"[all]", "filename=" + strings.Join(paths, ":"), "file_service_type=random:1", "rw=write",
+		"bs=4k", "direct=1", "ioengine=libaio", "iodepth=16",
+		fmt.Sprintf("number_ios=%d", n*traceWrites),
+	}).wait()
+	var doc control.TraceBlend
+	tr.end(&doc)
+	after, err := w.Counts()
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.judgeBlend(doc, n, after.Sub(before))
+}
+
+// judgeBlend compares a report with what must be in it, and with what the witness saw of the log.
+func (g *guest) judgeBlend(doc control.TraceBlend, n int, log bpftrace.Counts) {
+	g.Helper()
+	var writers int
+	for _, s := range doc.Streams {
+		switch {
+		case s.Writes == 0:
+		case s.Kind == control.StreamVolume:
+			writers++
+			if s.Sequential < 1-traceError || s.Seeks > 0 {
+				g.Errorf("volume %s: %.4f sequential, %d seeks", s.Name, s.Sequential, s.Seeks)
+			}
+		case s.Kind == control.StreamMerged:
+			if s.Writes != uint64(n*traceWrites) || math.Abs(s.Sequential-1/float64(n)) > traceError {
+				g.Errorf("merged: %d writes of %d, %.4f sequential, by the formula %.4f", s.Writes,
+					n*traceWrites, s.Sequential, 1/float64(n))
+			}
+		case s.Kind == control.StreamLog:
+			g.Logf("log: %d writes, %.4f sequential; bpftrace saw %d, %.4f", s.Writes, s.Sequential,
+				log.Writes, log.Share())
+			if math.Abs(s.Sequential-log.Share()) > traceError || s.Sequential < 0.9 {
+				g.Errorf("log: %.4f sequential, bpftrace saw %.4f", s.Sequential, log.Share())
+			}
+		}
+	}
+	g.Logf("%d writers: own %.4f, merged %.4f, log %.4f", n, doc.Blend.Own, doc.Blend.Merged,
+		doc.Blend.Log)
+	if writers != n || doc.Blend.Log == 0 || !doc.Blend.SentKnown || doc.EventsLost != 0 {
+		g.Errorf("%d of %d volumes wrote, %d events lost: %+v", writers, n, doc.EventsLost, doc.Blend)
+	}
+}
+
+// tracing is a trace under way that prints one report, at its end.
+type tracing struct {
+	g         *guest
+	cmd       *exec.Cmd
+	out       bytes.Buffer
+	complaint *bufio.Reader
+}
+
+// trace begins to trace.
+func (g *guest) trace(view string, more ...string) *tracing {
+	g.Helper()
+	tr := &tracing{g: g, cmd: exec.Command(g.prog.Path,
+		append([]string{"trace", view, "--json", "--socket", g.prog.Socket()}, more...)...)}
+	tr.cmd.Stdout = &tr.out
+	pipe, err := tr.cmd.StderrPipe()
+	if err == nil {
+		err = tr.cmd.Start()
+	}
+	if err != nil {
+		g.Fatal(err)
+	}
+	tr.complaint = bufio.NewReader(pipe)
+	if line, err := tr.complaint.ReadString('\n'); !strings.Contains(line, "tracing") {
+		g.Fatalf("trace %s says %q, %v", view, line, err)
+	}
+	return tr
+}
+
+// interrupted is the status of a trace that was ended as ^C does.
+const interrupted = 130
+
+// end ends the trace and reads its report.
+func (tr *tracing) end(doc any) {
+	tr.g.Helper()
+	if err := tr.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		tr.g.Fatal(err)
+	}
+	said, err := io.ReadAll(tr.complaint)
+	_ = tr.cmd.Wait() // its status is looked at
+	if status := tr.cmd.ProcessState.ExitCode(); err != nil || status != interrupted {
+		tr.g.Fatalf("trace: status %d, %v: %s", status, err, said)
+	}
+	if err := json.Unmarshal(tr.out.Bytes(), doc); err != nil {
+		tr.g.Fatalf("trace: %v: %s", err, tr.out.Bytes())
+	}
+}
