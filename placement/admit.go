@@ -57,7 +57,7 @@ func (p *Pool) admitOne(v *Volume) bool {
 		r := w.task.(*Request)
 		if p.mayAdmit(r) {
 			v.admission.remove(w)
-			v.stats.StallNanos += uint64(p.now - r.since)
+			p.countStall(r)
 			p.delayNext(v, r)
 			p.push(r)
 			return true

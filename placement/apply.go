@@ -117,6 +117,7 @@ func (p *Pool) replace(n, c *node) {
 	n.rec.Device = -1
 	if c.vol = n.vol; c.vol != nil {
 		c.vol.node = c
+		c.line.beginFlow()
 		if p.ring != nil && p.ring.Lanes() > 0 {
 			c.vol.lane = p.ring.Lane(p.laneOf(c.rec.ID))
 		}

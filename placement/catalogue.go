@@ -56,6 +56,7 @@ func (p *Pool) continues(rec *NodeRecord) bool {
 func (p *Pool) open(n *node) *Volume {
 	if n.vol == nil {
 		n.vol = &Volume{node: n}
+		n.line.beginFlow()
 		if p.ring != nil {
 			n.vol.lane = p.ring.Lane(p.laneOf(n.rec.ID))
 		}

@@ -223,6 +223,8 @@ func (b *backend) readRun() {
 		at = b.batch[i].loc + 1
 	}
 	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	p.stats.DestageReads++
+	p.stats.DestageRead += uint64(len(op.Bufs))
 	b.submit(op)
 }
 
@@ -288,8 +290,8 @@ func (b *backend) retire() {
 	}
 	for i := range b.batch[:b.placed] {
 		m := &b.batch[i]
-		if n := b.p.nodes[m.id]; n != nil {
-			b.p.dropDirty(n, m.block, m.loc, m.data)
+		if n := b.p.nodes[m.id]; n != nil && b.p.dropDirty(n, m.block, m.loc, m.data) && m.data {
+			b.leaveFlow(n, m)
 		}
 	}
 }

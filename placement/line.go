@@ -12,6 +12,8 @@ type line struct {
 	upto   uint32  // node of base up to which that is its past
 	floor  uint32  // epochs up to it are those of other lines: several volumes may read what has them
 	dirty  uint64  // entries of the index
+	data   uint64  // of these, with data
+	flow   *Flow   // what became of the blocks; nil: no volume of the line is in use
 	zeroed []*node // nodes with zero extents, by id
 }
 

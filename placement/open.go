@@ -142,6 +142,7 @@ func (p *Pool) replayLog(fast log.Disk) error {
 	if err == nil {
 		err = p.replayErr
 	}
+	p.flow = Flow{Began: p.dirtyData} // what came before is history
 	return err
 }
 

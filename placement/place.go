@@ -48,6 +48,7 @@ func (b *backend) placeBatch() bool {
 func (b *backend) endPlacing() {
 	b.placed = b.next
 	b.sortByAddr()
+	b.countRuns()
 	b.phase = destageGrace
 	b.p.beginGrace()
 }

@@ -97,6 +97,8 @@ type Pool struct {
 	diffs        waitList // pages of comparisons that go on in the next turn
 	diffsDone    waitList
 	stats        Stats
+	flow         Flow // but for Live
+	unseen       Flow // of lines without a Flow, for nobody
 }
 
 // Submit hands r to the pool; NextDone returns it.

@@ -7,7 +7,10 @@ import "fmt"
 
 // logged counts what records hold, for the index: a restart from the durable root replays all of
 // it, whatever has been destaged or overwritten since.
-type logged struct{ entries, extents int }
+type logged struct {
+	entries, extents int
+	times
+}
 
 // enter counts what a record in the segment of loc holds for a node, and returns the node; nil if
 // it has been deleted, or if a replay finds that the maps have it all: those of its descendants begin
@@ -47,6 +50,9 @@ func (p *Pool) Wrote(seq uint64, _ int, node uint32, block uint64, loc uint32, c
 	if n == nil {
 		return
 	}
+	if !p.replaying {
+		p.segments[loc/p.label.SegmentBlocks].came(loc, len(crcs), p.now)
+	}
 	for i, crc := range crcs {
 		p.putDirty(n, block+uint64(i), crc, loc+uint32(i), 0)
 	}
@@ -66,8 +72,9 @@ func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc u
 		return
 	}
 	removed, data := p.index.removeRange(n.line.id, node, block, block+count, n.dirty)
-	p.stats.AbsorbedBlocks += uint64(data)
-	p.dirtyData -= uint64(data)
+	p.flow.Dropped += uint64(data)
+	p.flowOf(n.line).Dropped += uint64(data)
+	p.addData(n.line, -int64(data))
 	p.addDirty(n, -int64(removed))
 	p.addExtent(n, block, block+count, seq)
 }
@@ -89,12 +96,12 @@ func (p *Pool) putDirty(n *node, block uint64, crc, loc uint32, flags uint8) {
 	if !replaced {
 		p.addDirty(n, 1)
 	} else if old.flags == 0 {
-		p.stats.AbsorbedBlocks++
-		p.dirtyData--
+		p.addData(n.line, -1)
 	}
 	if flags == 0 {
-		p.dirtyData++
+		p.addData(n.line, 1)
 	}
+	p.enterFlow(n.line, flags == 0, replaced && old.flags == 0)
 }
 
 // dropDirty removes the entry of a block if it still is the version at loc.
@@ -103,7 +110,7 @@ func (p *Pool) dropDirty(n *node, block uint64, loc uint32, data bool) bool {
 		return false
 	}
 	if data {
-		p.dirtyData--
+		p.addData(n.line, -1)
 	}
 	p.addDirty(n, -1)
 	return true

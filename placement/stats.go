@@ -20,10 +20,10 @@ type Stats struct {
 
 	DestagedBlocks uint64 // blocks moved from the log to their places
 	DestageRuns    uint64 // device writes that this took
+	DestageReads   uint64 // device reads of the log for it
+	DestageRead    uint64 // blocks that these read
 	ReplacedBlocks uint64 // blocks moved to better places while guests were idle
 	ReplacedLeaves uint64 // regions of 1 MiB of a volume in which that was done
-	AbsorbedBlocks uint64 // blocks overwritten in the log before they were moved
-	DroppedBlocks  uint64 // blocks discarded in the log before they were moved
 	IndexStalls    uint64 // times a write found no room in the index
 	SpaceStalls    uint64 // times a write found no promise of space
 

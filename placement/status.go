@@ -34,6 +34,7 @@ type Status struct {
 	Checkpointing, Destaging bool
 	Replacing                bool
 	Stats                    Stats
+	Flow                     Flow
 	Regions                  []Region
 }
 
@@ -74,8 +75,7 @@ type VolumeInfo struct {
 // the order of these; with all set also with what is hidden. It looks at no more nodes than fit. It
 // returns from which id to go on; 0: there are no more.
 func (p *Pool) VolumesAfter(after uint32, all bool, page []VolumeInfo) ([]VolumeInfo, uint32) {
-	i, _ := slices.BinarySearchFunc(p.order, after+1, byID)
-	rest := p.order[i:]
+	rest := p.nodesAfter(after)
 	for k, n := range rest {
 		if k == cap(page) {
 			return page, rest[k-1].rec.ID
@@ -85,6 +85,12 @@ func (p *Pool) VolumesAfter(after uint32, all bool, page []VolumeInfo) ([]Volume
 		}
 	}
 	return page, 0
+}
+
+// nodesAfter returns the nodes with ids above after.
+func (p *Pool) nodesAfter(after uint32) []*node {
+	i, _ := slices.BinarySearchFunc(p.order, after+1, byID)
+	return p.order[i:]
 }
 
 // Volumes returns all volumes and snapshots, by name; with all set also what is hidden. That takes
@@ -168,8 +174,9 @@ func (p *Pool) Status() Status {
 		Checkpointing: p.back.phase >= cutCatalogue,
 		Destaging:     p.back.phase > backIdle && p.back.phase < walkNode,
 		Replacing:     p.back.phase == replaceRead || p.back.phase == replaceWrite,
-		Stats:         p.stats, Regions: p.label.regions(),
+		Stats:         p.stats, Flow: p.flow, Regions: p.label.regions(),
 	}
+	s.Flow.Live = p.dirtyData
 	for _, z := range p.label.Zones {
 		if z.Kind == ZoneData {
 			s.BlocksTotal += z.Blocks
@@ -208,6 +215,18 @@ func (l *Label) regions() []Region {
 		})
 	}
 	return rs
+}
+
+// IsData reports whether a byte of a device is for volumes' data.
+func (p *Pool) IsData(dev log.Dev, off int64) bool {
+	block := uint64(off / log.BlockSize)
+	for i := range p.label.Zones {
+		z := &p.label.Zones[i]
+		if z.Kind == ZoneData && z.Dev == dev && z.Start <= block && block < z.Start+z.Blocks {
+			return true
+		}
+	}
+	return false
 }
 
 // Deadline returns when Tick and Run are needed next even if nothing completes, in the clock of

@@ -200,6 +200,7 @@ func (p *Pool) ItemDone(it *log.Item, err error) {
 		return
 	}
 	v.count(r)
+	p.countWritten(r)
 	p.end(r, 0)
 }
 

@@ -261,8 +261,8 @@ func workStatus(st placement.Status) control.WorkStatus {
 		DestagedBytes:  st.Stats.DestagedBlocks * log.BlockSize,
 		DestageWrites:  st.Stats.DestageRuns,
 		ReplacedBytes:  st.Stats.ReplacedBlocks * log.BlockSize,
-		AbsorbedBytes:  st.Stats.AbsorbedBlocks * log.BlockSize,
-		DiscardedBytes: st.Stats.DroppedBlocks * log.BlockSize,
+		AbsorbedBytes:  st.Flow.Absorbed * log.BlockSize,
+		DiscardedBytes: st.Flow.Dropped * log.BlockSize,
 		IndexStalls:    st.Stats.IndexStalls, SpaceStalls: st.Stats.SpaceStalls,
 		PageWrites: st.Stats.PageWrites,
 	}
