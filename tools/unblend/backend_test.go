@@ -282,6 +282,10 @@ func (f *fakeBackend) Grow(_ context.Context, r control.GrowRequest) (control.Gr
 	return g, nil
 }
 
+func (f *fakeBackend) Flow(context.Context) (control.Flow, error) {
+	return control.Flow{Volumes: []control.VolumeFlow{}}, nil
+}
+
 func (f *fakeBackend) Layout(_ context.Context, r control.LayoutRequest) (control.Layout, error) {
 	v, err := f.find(r.Name)
 	l := control.Layout{

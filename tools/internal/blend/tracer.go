@@ -15,6 +15,7 @@ import (
 type Daemon interface {
 	List(ctx context.Context, r control.ListRequest) (control.List, error)
 	Status(ctx context.Context) (control.Status, error)
+	Flow(ctx context.Context) (control.Flow, error)
 }
 
 // minRoom is how many volumes can be watched at least; else there is room for twice those that have a
@@ -130,6 +131,14 @@ func (b backing) same(other backing) bool {
 // Report returns what was counted since the last one. The daemon is asked first, so that a report
 // is about all that it had.
 func (t *Tracer) Report(ctx context.Context) (control.TraceBlend, error) {
+	if err := t.daemonSaid(ctx, t.look(ctx)); err != nil {
+		return control.TraceBlend{}, err
+	}
+	return t.Last()
+}
+
+// look asks the daemon where the pool lies and which volumes there are.
+func (t *Tracer) look(ctx context.Context) error {
 	st, err := t.daemon.Status(ctx)
 	if err == nil {
 		err = t.relocate(st)
@@ -137,10 +146,7 @@ func (t *Tracer) Report(ctx context.Context) (control.TraceBlend, error) {
 	if err == nil {
 		err = t.follow(ctx)
 	}
-	if err := t.daemonSaid(ctx, err); err != nil {
-		return control.TraceBlend{}, err
-	}
-	return t.Last()
+	return err
 }
 
 // Last is Report without a look at the daemon: at the end, there is no time for it.
@@ -150,16 +156,22 @@ func (t *Tracer) Last() (control.TraceBlend, error) {
 		return control.TraceBlend{}, err
 	}
 	doc := s.report()
-	doc.Notes = append(doc.Notes, t.backing.notes...)
+	doc.Notes = t.notes()
+	t.volumes.drop()
+	return doc, nil
+}
+
+// notes says what could not be seen.
+func (t *Tracer) notes() []string {
+	notes := slices.Clone(t.backing.notes)
 	if n := t.volumes.without; n > 0 {
-		doc.Notes = append(doc.Notes,
+		notes = append(notes,
 			fmt.Sprintf("%d more volumes than there was room for: start the trace anew", n))
 	}
 	if t.away != nil {
-		doc.Notes = append(doc.Notes, "volumes as they were before the daemon went away: "+t.away.Error())
+		notes = append(notes, "volumes as they were before the daemon went away: "+t.away.Error())
 	}
-	t.volumes.drop()
-	return doc, nil
+	return notes
 }
 
 // sample reads the counters and returns what they have grown by.

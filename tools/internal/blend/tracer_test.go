@@ -18,6 +18,7 @@ import (
 
 // host is a machine that is made up: a daemon and a sysfs.
 type host struct {
+	flow    control.Flow
 	t       *testing.T
 	sys     string
 	status  control.Status
@@ -108,6 +109,10 @@ func (h *host) Status(context.Context) (control.Status, error) {
 	}
 	h.status.Volumes.Attached = len(h.volumes)
 	return h.status, nil
+}
+
+func (h *host) Flow(context.Context) (control.Flow, error) {
+	return h.flow, nil
 }
 
 // trace begins to count; events come from replay alone.

@@ -42,6 +42,8 @@ type Backend interface {
 	// Layout says how a volume or snapshot lies on the capacity device. Schema is filled in by the
 	// caller.
 	Layout(ctx context.Context, r LayoutRequest) (Layout, error)
+	// Flow says what guests wrote and what became of it. Schema is filled in by the caller.
+	Flow(ctx context.Context) (Flow, error)
 	// Status describes the pool. Schema is filled in by the caller.
 	Status(ctx context.Context) (Status, error)
 	// Grow lets the pool use what its devices have more than before; with a size its file is made

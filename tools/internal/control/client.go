@@ -126,6 +126,11 @@ func (c *Client) Layout(ctx context.Context, r LayoutRequest) (Layout, error) {
 	return call[Layout](ctx, c, "layout?"+r.query(), SchemaLayout, nil)
 }
 
+// Flow says what guests wrote and what became of it.
+func (c *Client) Flow(ctx context.Context) (Flow, error) {
+	return call[Flow](ctx, c, "flow", SchemaFlow, nil)
+}
+
 // Version describes the daemon.
 func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
 	return call[VersionInfo](ctx, c, "version", SchemaVersion, nil)

@@ -149,6 +149,13 @@ func (f *fake) Layout(_ context.Context, r LayoutRequest) (Layout, error) {
 	return Layout{Name: v.Name, Size: v.Size, Lengths: []LayoutLength{}}, err
 }
 
+func (f *fake) Flow(context.Context) (Flow, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("flow")
+	return Flow{Volumes: []VolumeFlow{{Name: "web1"}}, Written: DeviceTraffic{Log: 7}}, nil
+}
+
 func (f *fake) Attach(_ context.Context, r AttachRequest) (Volume, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

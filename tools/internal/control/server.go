@@ -89,6 +89,7 @@ var verbs = []verb{
 	{http.MethodGet, "status", members, 15 * time.Second, (*Server).getStatus},
 	{http.MethodGet, "list", members, time.Minute, (*Server).getList},
 	{http.MethodGet, "layout", members, longest, (*Server).getLayout},
+	{http.MethodGet, "flow", members, time.Minute, (*Server).getFlow},
 	{http.MethodPost, "create", members, time.Minute, answer(SchemaVolume, createVolume)},
 	{http.MethodPost, "rm", members, longest, answer(SchemaDone, removeVolume)},
 	{http.MethodPost, "snapshot", members, time.Minute, answer(SchemaList, snapshotVolumes)},

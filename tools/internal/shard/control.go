@@ -95,6 +95,25 @@ func (s *Shard) Each(all bool, f func(placement.VolumeInfo) error) error {
 	}
 }
 
+// EachFlow calls f for the flow of each volume that is, or was, in use, as Each does.
+func (s *Shard) EachFlow(f func(*placement.VolumeFlow) error) error {
+	page := make([]placement.VolumeFlow, 0, pageVolumes)
+	for next := uint32(0); ; {
+		err := s.Do(func() { page, next = s.pool.FlowsAfter(next, page[:0]) })
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if err := f(&page[i]); err != nil {
+				return err
+			}
+		}
+		if next == 0 {
+			return nil
+		}
+	}
+}
+
 // EachByName is Each in the order of names, for what want wants. Only the names of all are in memory
 // at once. What is renamed meanwhile stands where its former name would.
 func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
