@@ -12,7 +12,7 @@ import (
 )
 
 // loopDevice makes a block device of a file for the time of a test, opened for direct writes.
-func loopDevice(t *testing.T, size int64) (*os.File, Device) {
+func loopDevice(t testing.TB, size int64) (*os.File, Device) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

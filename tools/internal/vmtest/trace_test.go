@@ -24,6 +24,10 @@ const traceError = 0.02
 // traceWrites is how many writes each of several writers does.
 const traceWrites = 1500
 
+// mostLost is the share of events that may be lost. On a processor that the emulator takes away in the
+// middle of a program another task may run there, whose events are not counted meanwhile.
+const mostLost = 0.002
+
 // TestBPF runs the tests of package bpf on this kernel: replays, and the programs at work.
 func TestBPF(t *testing.T) {
 	if inGuest() {
@@ -122,11 +126,11 @@ func (g *guest) judgeBlend(doc control.TraceBlend, n int, log bpftrace.Counts) {
 		case s.Writes == 0:
 		case s.Kind == control.StreamVolume:
 			writers++
-			if s.Sequential < 1-traceError || s.Seeks > 0 {
+			if s.Sequential < 1-traceError || s.Seeks > doc.EventsLost {
 				g.Errorf("volume %s: %.4f sequential, %d seeks", s.Name, s.Sequential, s.Seeks)
 			}
 		case s.Kind == control.StreamMerged:
-			if s.Writes != uint64(n*traceWrites) || math.Abs(s.Sequential-1/float64(n)) > traceError {
+			if s.Writes+doc.EventsLost != uint64(n*traceWrites) || math.Abs(s.Sequential-1/float64(n)) > traceError {
 				g.Errorf("merged: %d writes of %d, %.4f sequential, by the formula %.4f", s.Writes,
 					n*traceWrites, s.Sequential, 1/float64(n))
 			}
@@ -140,7 +144,8 @@ func (g *guest) judgeBlend(doc control.TraceBlend, n int, log bpftrace.Counts) {
 	}
 	g.Logf("%d writers: own %.4f, merged %.4f, log %.4f", n, doc.Blend.Own, doc.Blend.Merged,
 		doc.Blend.Log)
-	if writers != n || doc.Blend.Log == 0 || !doc.Blend.SentKnown || doc.EventsLost != 0 {
+	lost := float64(doc.EventsLost) / float64(n*traceWrites)
+	if writers != n || doc.Blend.Log == 0 || !doc.Blend.SentKnown || lost > mostLost {
 		g.Errorf("%d of %d volumes wrote, %d events lost: %+v", writers, n, doc.EventsLost, doc.Blend)
 	}
 }
