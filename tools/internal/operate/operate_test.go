@@ -106,3 +106,21 @@ func TestDaemonThatEndsEarly(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTrace(t *testing.T) {
+	p := script(t, `trap 'echo "{\"seconds\":2}"; exit 130' INT
+		echo unblend: tracing until interrupted >&2
+		while :; do sleep 0.01; done`)
+	tr, err := p.Trace(t.Context(), "blend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct{ Seconds int }
+	if err := tr.End(&doc); err != nil || doc.Seconds != 2 {
+		t.Errorf("%+v, %v", doc, err)
+	}
+	p = script(t, "echo unblend: no BPF >&2; exit 6")
+	if _, err := p.Trace(t.Context(), "blend"); err == nil || !strings.Contains(err.Error(), "no BPF") {
+		t.Errorf("%v", err)
+	}
+}

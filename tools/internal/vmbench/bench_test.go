@@ -27,7 +27,7 @@ const machineTime = 45 * time.Minute
 func TestMain(m *testing.M) {
 	role := map[string]func() error{
 		"targets": inMachine(measureTargets), "restart": inMachine(measureRestart),
-		"depth": inMachine(measureDepth), "null": serveNull,
+		"depth": inMachine(measureDepth), "trace": inMachine(measureTrace), "null": serveNull,
 	}[os.Getenv(roleEnv)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -188,6 +188,16 @@ func BenchmarkTargets(b *testing.B) {
 	b.ReportMetric(r.Four.PerLogWrite, "guest-writes/log-write")
 	b.ReportMetric(100*r.Four.Sequential, "%sequential")
 	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
+}
+
+// BenchmarkTrace compares guests' writes with and without a trace of them.
+func BenchmarkTrace(b *testing.B) {
+	need(b)
+	r := inVM(b, "trace", buildProgram(b))
+	publish(b, "trace", r)
+	for _, x := range r.Ratios {
+		b.ReportMetric(x.Median, fmt.Sprintf("traced/untraced-qd%d", x.Depth))
+	}
 }
 
 // BenchmarkSnapshots compares writes and reads before a snapshot with those after one and after many,

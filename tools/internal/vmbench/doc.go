@@ -7,6 +7,7 @@
 //     begin where the one before them ended, as bpftrace sees them;
 //   - writes and reads of a volume before a snapshot, right after it, after 100 and 500 of them, and
 //     of a clone, beside dm-thin before and after a snapshot;
+//   - writes of a volume while trace blend counts them, and while it does not;
 //   - the daemon's peak memory;
 //   - how long a daemon takes from its start to its first answer when the log is full.
 //

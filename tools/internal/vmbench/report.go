@@ -153,6 +153,7 @@ var compared = [][2]Target{
 	{WriteOnce, WriteThinned},
 	{ReadDeep, ReadPlain},
 	{ReadLogDeep, ReadLog},
+	{Watched, Unwatched},
 }
 
 // Compare fills in the ratios.

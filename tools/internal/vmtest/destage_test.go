@@ -35,7 +35,7 @@ func TestTraceDestage(t *testing.T) {
 	}
 	g.checkpoint()
 	var doc control.TraceDestage
-	tr.end(&doc)
+	g.end(tr, &doc)
 	x, left := doc.Total, uint64(len(touched)*block)
 	t.Logf("absorbed %.4f, write amplification %.3f, floor %.3f, mean run %d KiB, p99 %.1f s; %+v",
 		x.AbsorbedShare, doc.Devices.Amplification, doc.Devices.Floor, x.MeanRun>>10, x.AgeP99, doc.Verify)

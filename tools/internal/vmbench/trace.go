@@ -1,0 +1,78 @@
+package vmbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"unblend/tools/internal/control"
+)
+
+// A volume of the pool with and without somebody who watches it.
+const (
+	Unwatched Target = "pool volume, not traced"
+	Watched   Target = "pool volume, trace blend"
+)
+
+// measureTrace compares writes while trace blend counts with writes while it does not.
+func measureTrace(ctx context.Context, r *Report) error {
+	n := pairs
+	if s := os.Getenv(pairsEnv); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			return fmt.Errorf("%s: %w", pairsEnv, err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	null := exec.Command(self)
+	null.Env = append(os.Environ(), roleEnv+"=null")
+	dir, err := os.MkdirTemp("/run", "bench-")
+	if err != nil {
+		return err
+	}
+	b, err := newBed(ctx, "/vm/unblend", dir, null)
+	if err != nil {
+		return err
+	}
+	for pair := 1; pair <= n; pair++ {
+		for _, depth := range []int{fourDepth, 1} {
+			order := []Target{Unwatched, Watched}
+			if pair%2 == 0 { // neither always follows the other
+				order = []Target{Watched, Unwatched}
+			}
+			for _, t := range order {
+				x, err := b.watched(ctx, t == Watched, depth)
+				if err != nil {
+					return errors.Join(err, b.close())
+				}
+				r.Runs = append(r.Runs, Run{pair, t, depth, x.iops, x.p50, x.p99})
+			}
+		}
+	}
+	r.Compare()
+	return b.close()
+}
+
+// watched runs fio once, traced or not.
+func (b *bed) watched(ctx context.Context, traced bool, depth int) (fioResult, error) {
+	if !traced {
+		return fioWrite([]string{b.paths[Pool]}, depth, runTime)
+	}
+	tr, err := b.prog.Trace(ctx, "blend")
+	if err != nil {
+		return fioResult{}, err
+	}
+	x, err := fioWrite([]string{b.paths[Pool]}, depth, runTime)
+	var doc control.TraceBlend
+	err = errors.Join(err, tr.End(&doc))
+	if err == nil && doc.Blend.SeeksAsIs == 0 {
+		err = errors.New("the trace has seen nothing")
+	}
+	return x, err
+}
