@@ -11,6 +11,10 @@
 #define OP_DISCARD 3
 #define OP_WRITE_ZEROES 9
 
+#define LOG 1         // stream number of writes to the log
+#define FIRST_GUEST 7 // of the first volume
+#define LOG_WRITES 16 // that are remembered; power of two
+
 #define MAX_WAITING 32768
 #define MAX_PENDING 16384
 
@@ -49,13 +53,31 @@ struct outcome {
 	__u16 failed;
 };
 
-// times counts the times of one kind of a stream's requests, in ns.
+// times counts how long one kind of a stream's requests took, in ns. The three parts of the time that
+// a volume's writes were served are inferred from the log's: see logged.
 struct times {
 	__u64 waited_sum;
 	__u64 served_sum;
+	__u64 split; // requests whose parts are known
+	__u64 batch_sum;
+	__u64 log_sum;
+	__u64 reply_sum;
 	__u64 waited[BUCKETS]; // from queued to issued
 	__u64 served[BUCKETS]; // from issued to done
 	__u64 total[BUCKETS];  // of both
+	__u64 batch[BUCKETS];  // from issued until the log's write was issued
+	__u64 log[BUCKETS];    // until that was done
+	__u64 reply[BUCKETS];  // until the request was
+};
+
+// logged is the latest writes to the log that are done. The latest of those that were issued after a
+// guest's request and done before it is taken for the one that carried it: the daemon answers as soon as
+// it sees that a record is durable.
+struct logged {
+	struct bpf_spin_lock lock;
+	__u32 n;
+	__u64 issued[LOG_WRITES];
+	__u64 done[LOG_WRITES];
 };
 
 struct losses {
@@ -93,6 +115,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct times);
 } latencies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct logged);
+} log_writes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -137,6 +166,49 @@ static __always_inline int begin(struct step *s, __u32 at, __u64 queued)
 	return 0;
 }
 
+// remember keeps a write to the log.
+static __always_inline void remember(struct outcome *o)
+{
+	__u32 zero = 0, i;
+	struct logged *l = bpf_map_lookup_elem(&log_writes, &zero);
+
+	if (!l)
+		return;
+	bpf_spin_lock(&l->lock);
+	i = l->n++ & (LOG_WRITES - 1);
+	l->issued[i] = o->issued;
+	l->done[i] = o->done;
+	bpf_spin_unlock(&l->lock);
+}
+
+// split finds the write to the log that carried a guest's and counts the parts.
+static __always_inline void split(struct times *t, struct outcome *o)
+{
+	__u64 issued = 0, done = 0;
+	__u32 zero = 0;
+	struct logged *l = bpf_map_lookup_elem(&log_writes, &zero);
+
+	if (!l)
+		return;
+	bpf_spin_lock(&l->lock);
+	for (int i = 0; i < LOG_WRITES; i++) {
+		if (l->issued[i] >= o->issued && l->done[i] <= o->done && l->done[i] >= done) {
+			issued = l->issued[i];
+			done = l->done[i];
+		}
+	}
+	bpf_spin_unlock(&l->lock);
+	if (!done)
+		return;
+	t->split++;
+	t->batch_sum += issued - o->issued;
+	t->log_sum += done - issued;
+	t->reply_sum += o->done - done;
+	t->batch[bucket(issued - o->issued) & (BUCKETS - 1)]++;
+	t->log[bucket(done - issued) & (BUCKETS - 1)]++;
+	t->reply[bucket(o->done - done) & (BUCKETS - 1)]++;
+}
+
 static __always_inline void count(struct outcome *o)
 {
 	__u64 waited = o->issued - o->queued, served = o->done - o->issued;
@@ -153,6 +225,10 @@ static __always_inline void count(struct outcome *o)
 	t->waited[bucket(waited) & (BUCKETS - 1)]++;
 	t->served[bucket(served) & (BUCKETS - 1)]++;
 	t->total[bucket(waited + served) & (BUCKETS - 1)]++;
+	if (o->op == OP_WRITE && o->stream >= FIRST_GUEST)
+		split(t, o);
+	else if (o->op == OP_WRITE && o->stream == LOG)
+		remember(o);
 }
 
 static __always_inline void send(struct outcome *o)

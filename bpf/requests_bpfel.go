@@ -22,6 +22,17 @@ type requestsDevice struct {
 	Regions uint32
 }
 
+type requestsLogged struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	N      uint32
+	Issued [16]uint64
+	Done   [16]uint64
+}
+
 type requestsLosses struct {
 	_          structs.HostLayout
 	Dropped    uint64
@@ -68,9 +79,16 @@ type requestsTimes struct {
 	_         structs.HostLayout
 	WaitedSum uint64
 	ServedSum uint64
+	Split     uint64
+	BatchSum  uint64
+	LogSum    uint64
+	ReplySum  uint64
 	Waited    [64]uint64
 	Served    [64]uint64
 	Total     [64]uint64
+	Batch     [64]uint64
+	Log       [64]uint64
+	Reply     [64]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -79,6 +97,7 @@ type requestsTimes struct {
 const (
 	requestsMapDevices        = "devices"
 	requestsMapLatencies      = "latencies"
+	requestsMapLogWrites      = "log_writes"
 	requestsMapLost           = "lost"
 	requestsMapPending        = "pending"
 	requestsMapRegions        = "regions"
@@ -152,6 +171,7 @@ type requestsProgramSpecs struct {
 type requestsMapSpecs struct {
 	Devices   *ebpf.MapSpec `ebpf:"devices"`
 	Latencies *ebpf.MapSpec `ebpf:"latencies"`
+	LogWrites *ebpf.MapSpec `ebpf:"log_writes"`
 	Lost      *ebpf.MapSpec `ebpf:"lost"`
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Regions   *ebpf.MapSpec `ebpf:"regions"`
@@ -189,6 +209,7 @@ func (o *requestsObjects) Close() error {
 type requestsMaps struct {
 	Devices   *ebpf.Map `ebpf:"devices"`
 	Latencies *ebpf.Map `ebpf:"latencies"`
+	LogWrites *ebpf.Map `ebpf:"log_writes"`
 	Lost      *ebpf.Map `ebpf:"lost"`
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Regions   *ebpf.Map `ebpf:"regions"`
@@ -200,6 +221,7 @@ func (m *requestsMaps) Close() error {
 	return _RequestsClose(
 		m.Devices,
 		m.Latencies,
+		m.LogWrites,
 		m.Lost,
 		m.Pending,
 		m.Regions,

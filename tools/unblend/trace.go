@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,13 +18,40 @@ import (
 // pollEvery is how often the tracer looks for volumes that get or lost their device.
 const pollEvery = 100 * time.Millisecond
 
+// view is one of the things that trace shows or makes.
+type view struct {
+	args     string // behind its name
+	min, max int    // how many they are
+	flags    []string
+	run      func(*traceOptions, context.Context, *invocation) error
+}
+
+// views by name.
+func views() map[string]view {
+	return map[string]view{
+		"blend":  {"[INTERVAL [COUNT]]", 0, 2, []string{"seconds", "volume"}, (*traceOptions).blend},
+		"events": {"", 0, 0, []string{"seconds", "volume", "sample"}, (*traceOptions).events},
+		"record": {"FILE", 1, 1, []string{"seconds", "sample"}, (*traceOptions).record},
+		"plot":   {"FILE", 1, 1, []string{"svg", "png"}, (*traceOptions).plot},
+	}
+}
+
+// viewFlags are those that not every view takes.
+var viewFlags = []string{"seconds", "volume", "sample", "svg", "png"}
+
+// maxSample bounds --sample.
+const maxSample = 1 << 30
+
 func traceCommand() *command {
 	return &command{
-		name: "trace", args: "blend [INTERVAL [COUNT]]", min: 1, max: 3, daemon: true,
+		name: "trace", args: "blend [INTERVAL [COUNT]] | events | record FILE | plot FILE", min: 1, max: 3,
+		daemon: true, lines: true,
 		short: "watch how guests' writes blend, and what the disk gets",
-		long: `Counts in the kernel, and prints every INTERVAL (10, 1min), COUNT times; without
-INTERVAL once, at the end. It needs root and disturbs nobody. Writes only, in the
-order in which the kernel issues them to each device:
+		long: `Watches in the kernel, which needs root and disturbs nobody.
+
+blend counts, and prints every INTERVAL (10, 1min), COUNT times; without INTERVAL
+once, at the end. Writes only, in the order in which the kernel issues them to each
+device:
 
   each volume   what its guest writes
   merged        what one disk would have got that holds all volumes end to end
@@ -38,15 +64,29 @@ MEDIAN     of how far they jump, to the power of two below
 ADDS/s     seeks of the merged stream that mixing this volume with the others adds
 
 Destage comes later than the writes it is for: a long time tells more than a short one.
---json prints one document in a line for each report.`,
+
+events prints single requests as they are done: of each volume and of the pool's
+devices, or of the volumes that are named. QUEUE is how long a request waited in its
+device's queue, DEVICE how long its driver had it; a volume's driver is unblend.
+
+record writes the same to FILE, for 10 s if nothing is said, and plot makes a picture
+of that: guests' writes as one disk would have got them, above what the disk did get.
+plot needs neither root nor the daemon; without --svg and --png it makes FILE.svg.
+
+--json prints one document in a line for each report, request or file.`,
 		examples: []string{
 			"unblend trace blend", "unblend trace blend 10", "unblend trace blend 10 6 --json",
-			"unblend trace blend --seconds 60 --volume db1",
+			"unblend trace blend --seconds 60 --volume db1", "unblend trace events --volume db1",
+			"unblend trace events --sample 100 --json", "unblend trace record today.trace --seconds 30",
+			"unblend trace plot today.trace --svg today.svg --png today.png",
 		},
 		setup: func(fs *pflag.FlagSet) action {
-			var o traceOptions
+			o := traceOptions{flags: fs}
 			fs.Var(&o.length, "seconds", "end after this long (60, 5min)")
-			fs.StringArrayVar(&o.only, "volume", nil, "show only the row of `NAME`; may be repeated")
+			fs.StringArrayVar(&o.only, "volume", nil, "only the volume of this `NAME`; may be repeated")
+			fs.IntVar(&o.sample, "sample", 1, "take one request in `N`, by chance")
+			fs.StringVar(&o.svg, "svg", "", "write the picture to this `FILE`, as SVG")
+			fs.StringVar(&o.png, "png", "", "write the picture to this `FILE`, as PNG")
 			return o.run
 		},
 	}
@@ -54,13 +94,45 @@ Destage comes later than the writes it is for: a long time tells more than a sho
 
 // traceOptions say how long to trace and what to show.
 type traceOptions struct {
+	flags    *pflag.FlagSet
 	length   units.Duration // 0: until interrupted
 	interval time.Duration  // 0: one report, at the end
 	count    int            // 0: no limit
 	only     []string
+	sample   int
+	svg, png string
 }
 
 func (o *traceOptions) run(ctx context.Context, in *invocation) error {
+	name := in.args[0]
+	v, there := views()[name]
+	if !there {
+		return usageError(in.cmd, fmt.Sprintf("there is no view %q", name[:min(len(name), 64)]))
+	}
+	c := *in.cmd // what is wrong with this view is told with its own usage
+	c.args = name + " " + v.args
+	in.cmd = &c
+	var alien error
+	o.flags.Visit(func(f *pflag.Flag) {
+		if slices.Contains(viewFlags, f.Name) && !slices.Contains(v.flags, f.Name) {
+			alien = usageError(in.cmd, fmt.Sprintf("--%s does not go with %s", f.Name, name))
+		}
+	})
+	switch n := len(in.args) - 1; {
+	case alien != nil:
+		return alien
+	case n < v.min:
+		return usageError(in.cmd, "something is missing")
+	case n > v.max:
+		return usageError(in.cmd, fmt.Sprintf("%q is too much", in.args[v.max+1]))
+	case o.sample < 1 || o.sample > maxSample:
+		return usageError(in.cmd, fmt.Sprintf("--sample: want 1 to %d", maxSample))
+	}
+	return v.run(o, ctx, in)
+}
+
+// blend prints how the writes of guests blend.
+func (o *traceOptions) blend(ctx context.Context, in *invocation) error {
 	if err := o.parse(in); err != nil {
 		return err
 	}
@@ -88,9 +160,6 @@ func (o *traceOptions) run(ctx context.Context, in *invocation) error {
 
 // parse reads the arguments.
 func (o *traceOptions) parse(in *invocation) error {
-	if in.args[0] != "blend" {
-		return usageError(in.cmd, fmt.Sprintf("there is no view %q", in.args[0][:min(len(in.args[0]), 64)]))
-	}
 	var err error
 	if len(in.args) > 1 {
 		if o.interval, err = units.ParseDuration(in.args[1]); err != nil {
@@ -157,12 +226,8 @@ func (o *traceOptions) print(in *invocation, doc control.TraceBlend) error {
 			return s.Kind == control.StreamVolume && !slices.Contains(o.only, s.Name)
 		})
 	}
-	if !in.common.json {
-		return print(in.out, blendScreen(doc))
+	if in.common.json {
+		return in.document(doc)
 	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return fmt.Errorf("output: %w", err)
-	}
-	return print(in.out, string(b)+"\n")
+	return print(in.out, blendScreen(doc))
 }

@@ -1,0 +1,133 @@
+package vmtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"unblend/tools/internal/control"
+	"unblend/tools/internal/tracefile"
+)
+
+// recorded is a trace that was recorded in the machine.
+type recorded struct {
+	streams map[string]control.TraceEventsStream
+	events  []control.TraceEvent
+}
+
+func (r *recorded) Head(control.TraceEvents) error { return nil }
+
+func (r *recorded) Stream(s control.TraceEventsStream) error {
+	r.streams[s.Kind+" "+s.Name] = s
+	return nil
+}
+
+func (r *recorded) Event(e control.TraceEvent) error {
+	r.events = append(r.events, e)
+	return nil
+}
+
+// bytes returns how many bytes of some requests there are.
+func (r *recorded) bytes(kind, name, op string) (n int64) {
+	for _, e := range r.events {
+		if e.Kind == kind && e.Op == op && (name == "" || e.Name == name) {
+			n += e.Bytes
+		}
+	}
+	return n
+}
+
+// mixedWriters returns a fio job of one writer for each volume: every other one writes in order, the
+// rest where chance will have it.
+func mixedWriters(paths []string, more ...string) []string {
+	lines := append([]string{"[global]", "direct=1", "ioengine=libaio", "iodepth=4", "randseed=5"}, more...)
+	for i, path := range paths {
+		rw := []string{"write", "randwrite"}[i%2]
+		lines = append(lines, fmt.Sprintf("[vm%02d]", i+1), "filename="+path, "rw="+rw)
+	}
+	return lines
+}
+
+// TestTraceRecord records what two guests write, and compares it with what they wrote: nothing is
+// missing, the log has it all, and there is a picture of it.
+func TestTraceRecord(t *testing.T) {
+	if !inGuest() {
+		run(t, machine(t, ""))
+		return
+	}
+	g := newGuest(t)
+	p := g.nullPool()
+	g.format(p)
+	d := g.serve(p)
+	paths := []string{g.create("vm01", "64M"), g.create("vm02", "64M")}
+	g.refused(3, "nosuch", "trace", "events", "--volume", "nosuch")
+	file := filepath.Join(t.TempDir(), "trace")
+
+	g.step("record")
+	done := make(chan error, 1)
+	var out string
+	go func() {
+		var err error
+		out, err = g.ask("trace", "record", file, "--seconds=12s", "--json")
+		done <- err
+	}()
+	g.eventually("the record begins", 20*time.Second, func() bool {
+		text, _ := os.ReadFile(file)
+		return strings.Contains(string(text), `"vm02"`)
+	})
+	const size = 6 // MiB for each
+	fio := g.fio(mixedWriters(paths, fmt.Sprintf("io_size=%dm", size), "bs=16k"))
+	fio.wait()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var sum control.TraceEventsEnd
+	if err := json.Unmarshal([]byte(out), &sum); err != nil || sum.Dropped+sum.Lost != 0 {
+		t.Errorf("%v, %s", err, out)
+	}
+	g.compareRecord(file)
+	svg := file + ".svg"
+	if out := g.do("trace", "plot", file); !strings.HasPrefix(out, svg+": ") {
+		t.Error(out)
+	}
+	if text, err := os.ReadFile(svg); err != nil || !strings.Contains(string(text), "vm02") {
+		t.Errorf("%v, %.200s", err, text)
+	}
+	g.stop(d)
+	g.nothingIsLeft()
+}
+
+// compareRecord holds a record of two guests, one of which writes in order, against what they did.
+func (g *guest) compareRecord(file string) {
+	g.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer f.Close()
+	r := recorded{streams: map[string]control.TraceEventsStream{}}
+	end, whole, err := tracefile.Read(f, &r)
+	if err != nil || !whole || end.Events == 0 {
+		g.Fatalf("whole %t, %v, %+v", whole, err, end)
+	}
+	for _, name := range []string{"vm01", "vm02"} {
+		if got := r.bytes(control.StreamVolume, name, control.OpWrite); got != 6<<20 {
+			g.Errorf("%s wrote %d bytes in the record, %d to fio", name, got, 6<<20)
+		}
+		if s := r.streams["volume "+name]; s.Size != 64<<20 || s.Dev == "" {
+			g.Errorf("%s: %+v", name, s)
+		}
+	}
+	if n := r.bytes(control.StreamLog, "nulllog", control.OpWrite); n < 12<<20 {
+		g.Errorf("the log got %d bytes", n)
+	}
+	for _, e := range r.events {
+		if e.At < 0 || e.Queue < 0 || e.Device <= 0 || e.Failed || e.Queue+e.Device > 60e9 {
+			g.Errorf("%+v", e)
+		}
+	}
+}
