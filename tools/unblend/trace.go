@@ -32,7 +32,10 @@ func views() map[string]view {
 		"blend":  {"[INTERVAL [COUNT]]", 0, 2, []string{"seconds", "volume"}, (*traceOptions).blend},
 		"events": {"", 0, 0, []string{"seconds", "volume", "sample"}, (*traceOptions).events},
 		"record": {"FILE", 1, 1, []string{"seconds", "sample"}, (*traceOptions).record},
-		"plot":   {"FILE", 1, 1, []string{"svg", "png"}, (*traceOptions).plot},
+		"latency": {
+			"[INTERVAL [COUNT]]", 0, 2, []string{"seconds", "volume"}, (*traceOptions).latency,
+		},
+		"plot": {"FILE", 1, 1, []string{"svg", "png"}, (*traceOptions).plot},
 	}
 }
 
@@ -44,8 +47,8 @@ const maxSample = 1 << 30
 
 func traceCommand() *command {
 	return &command{
-		name: "trace", args: "blend [INTERVAL [COUNT]] | events | record FILE | plot FILE", min: 1, max: 3,
-		daemon: true, lines: true,
+		name: "trace", args: "blend|latency [INTERVAL [COUNT]] | events | record FILE | plot FILE",
+		min: 1, max: 3, daemon: true, lines: true,
 		short: "watch how guests' writes blend, and what the disk gets",
 		long: `Watches in the kernel, which needs root and disturbs nobody.
 
@@ -65,6 +68,13 @@ ADDS/s     seeks of the merged stream that mixing this volume with the others ad
 
 Destage comes later than the writes it is for: a long time tells more than a short one.
 
+latency shows how long requests took: in their device's QUEUE, and at its DEVICE, which
+of a volume is unblend. Of writes that is split: until the log's write was issued
+(BATCH), until that was done (LOG), until the request was (REPLY). The split is
+inferred: the latest write to the log that was issued after a request and done before
+it is taken for the one that carried it. p50 and p99 are estimated within powers of
+two. With --volume it shows the histograms.
+
 events prints single requests as they are done: of each volume and of the pool's
 devices, or of the volumes that are named. QUEUE is how long a request waited in its
 device's queue, DEVICE how long its driver had it; a volume's driver is unblend.
@@ -77,6 +87,7 @@ plot needs neither root nor the daemon; without --svg and --png it makes FILE.sv
 		examples: []string{
 			"unblend trace blend", "unblend trace blend 10", "unblend trace blend 10 6 --json",
 			"unblend trace blend --seconds 60 --volume db1", "unblend trace events --volume db1",
+			"unblend trace latency 10", "unblend trace latency --seconds 30 --volume db1",
 			"unblend trace events --sample 100 --json", "unblend trace record today.trace --seconds 30",
 			"unblend trace plot today.trace --svg today.svg --png today.png",
 		},
@@ -148,14 +159,21 @@ func (o *traceOptions) blend(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
-	if o.interval == 0 { // nothing is to be seen for a while
-		until := "until interrupted"
-		if o.length > 0 {
-			until = "for " + units.FormatDuration(o.length.Std())
-		}
-		fmt.Fprintln(in.err, "unblend: tracing "+until)
+	o.announce(in)
+	err = watch(ctx, o, t, func(doc control.TraceBlend) error { return o.print(in, doc) })
+	return errors.Join(err, t.Close())
+}
+
+// announce says what happens while nothing is to be seen.
+func (o *traceOptions) announce(in *invocation) {
+	if o.interval > 0 {
+		return
 	}
-	return errors.Join(o.watch(ctx, in, t), t.Close())
+	until := "until interrupted"
+	if o.length > 0 {
+		until = "for " + units.FormatDuration(o.length.Std())
+	}
+	fmt.Fprintln(in.err, "unblend: tracing "+until)
 }
 
 // parse reads the arguments.
@@ -177,9 +195,16 @@ func (o *traceOptions) parse(in *invocation) error {
 	return nil
 }
 
+// reporter is what reports of one kind come from.
+type reporter[T any] interface {
+	Poll(context.Context) error
+	Report(context.Context) (T, error)
+	Last() (T, error)
+}
+
 // watch prints reports until it is told to end, or has printed all. What was counted since the last
 // one is printed in any case.
-func (o *traceOptions) watch(ctx context.Context, in *invocation, t *blend.Tracer) error {
+func watch[T any](ctx context.Context, o *traceOptions, t reporter[T], print func(T) error) error {
 	start := time.Now()
 	end := start.Add(o.length.Std())
 	poll := time.NewTicker(pollEvery)
@@ -189,7 +214,7 @@ func (o *traceOptions) watch(ctx context.Context, in *invocation, t *blend.Trace
 		select {
 		case <-ctx.Done():
 			doc, err := t.Last()
-			return errors.Join(err, o.print(in, doc), ctx.Err())
+			return errors.Join(err, print(doc), ctx.Err())
 		case <-poll.C:
 		}
 		now := time.Now()
@@ -207,7 +232,7 @@ func (o *traceOptions) watch(ctx context.Context, in *invocation, t *blend.Trace
 		if err != nil {
 			return err
 		}
-		if err := o.print(in, doc); err != nil {
+		if err := print(doc); err != nil {
 			return err
 		}
 		if n++; last || n == o.count {

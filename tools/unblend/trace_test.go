@@ -64,8 +64,16 @@ func TestTraceRecord(t *testing.T) {
 		end.Seconds < 0.3 || end.Events != 0 || complaint != "unblend: recording for 300 ms to "+file+"\n" {
 		t.Errorf("exit code %d, %v, %s%s", code, err, out, complaint)
 	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(time.Second, cancel)
+	go func() {
+		defer cancel()
+		for _, err := os.Stat(file); err != nil && t.Context().Err() == nil; _, err = os.Stat(file) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
 	code, out, _ = call(ctx, "trace", "record", file, "--socket", socket)
 	if code != control.ExitInterrupted || !strings.Contains(out, "0 requests in ") {
 		t.Errorf("interrupted: exit code %d, %s", code, out)
@@ -92,12 +100,14 @@ func TestEventLine(t *testing.T) {
 	e := control.TraceEvent{
 		At: 1e9, Kind: "volume", Name: "web1", Op: "write", Offset: 4096, Bytes: 8192, Queue: 1000, Device: 5e8,
 	}
-	const want = "  1.500000 s  web1              write                    4096       8 KiB      1 us    500 ms\n"
+	const want = "  1.500000 s  web1              write                    4096       8 KiB" +
+		"      1 us    500 ms\n"
 	if got := eventLine(e); got != want {
 		t.Errorf("got  %qwant %q", got, want)
 	}
 	e.Kind, e.Name, e.Failed = "data", "\x1b[2J", true
-	if got := eventLine(e); !strings.Contains(got, "  data on ?[2J  ") || !strings.HasSuffix(got, "  failed\n") {
+	got := eventLine(e)
+	if !strings.Contains(got, "  data on ?[2J  ") || !strings.HasSuffix(got, "  failed\n") {
 		t.Errorf("got %q", got)
 	}
 }

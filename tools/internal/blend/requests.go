@@ -39,8 +39,12 @@ type Requests struct {
 	named  []*volume     // that Streams has returned
 	disks  []disk        // likewise
 	asked  time.Time     // when the daemon was asked where the pool lies
-	count  uint64        // of what Next has returned
-	alien  uint64        // requests of volumes that went away too early to be named
+	times  bool          // Report is asked for
+	before map[int][2]bpf.Times
+	since  time.Time // when the time of the next report began
+	lost   uint64    // at the last one
+	count  uint64    // of what Next has returned
+	alien  uint64    // requests of volumes that went away too early to be named
 }
 
 // OpenRequests begins to follow requests. Errors are those of Open.
@@ -69,12 +73,16 @@ func prepareRequests(ctx context.Context, d Daemon, sys sysfs, o RequestOptions)
 	if err != nil {
 		return nil, errors.Join(explain(err), t.Close())
 	}
-	r := &Requests{tracer: t, kernel: kernel, every: o.Every, start: time.Now(), asked: time.Now()}
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+	now := time.Now()
+	r := &Requests{
+		tracer: t, kernel: kernel, every: o.Every, start: now, asked: now, since: now, times: o.Times,
+		before: map[int][2]bpf.Times{},
+	}
+	var zero unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &zero); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	r.zero = time.Duration(now.Nano())
+	r.zero = time.Duration(zero.Nano())
 	return r, nil
 }
 
@@ -162,9 +170,11 @@ func (r *Requests) event(o bpf.Outcome) (control.TraceEvent, bool) {
 }
 
 // Poll looks for volumes that got or lost their device. The requests of those that lost it must have
-// been read until the next call.
+// been read until the next call; reports have their times until the next report.
 func (r *Requests) Poll(ctx context.Context) error {
-	r.tracer.volumes.drop()
+	if !r.times {
+		r.tracer.volumes.drop()
+	}
 	if err := r.tracer.Poll(ctx); err != nil || time.Since(r.asked) < relocateEvery {
 		return err
 	}

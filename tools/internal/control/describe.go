@@ -33,6 +33,7 @@ var Documents = []struct {
 	{SchemaTraceEventsStream, "line of those that names what later ones are about", TraceEventsStream{}},
 	{SchemaTraceEventsEnd, "last line of those, and printed by trace record", TraceEventsEnd{}},
 	{SchemaTracePlot, "printed by trace plot", TracePlot{}},
+	{SchemaTraceLatency, "printed by trace latency", TraceLatency{}},
 	{SchemaError, "in place of any answer", ErrorDocument{}},
 	{SchemaCreateRequest, "request of create", CreateRequest{}},
 	{SchemaRemoveRequest, "request of rm", RemoveRequest{}},

@@ -32,6 +32,7 @@ const (
 	SchemaTraceEventsStream Schema = "unblend/trace-events-stream/v1"
 	SchemaTraceEventsEnd    Schema = "unblend/trace-events-end/v1"
 	SchemaTracePlot         Schema = "unblend/trace-plot/v1"
+	SchemaTraceLatency      Schema = "unblend/trace-latency/v1"
 	SchemaCreateRequest     Schema = "unblend/create-request/v1"
 	SchemaRemoveRequest     Schema = "unblend/rm-request/v1"
 	SchemaAttachRequest     Schema = "unblend/attach-request/v1"

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func mixedWriters(paths []string, more ...string) []string {
 }
 
 // TestTraceRecord records what two guests write, and compares it with what they wrote: nothing is
-// missing, the log has it all, and there is a picture of it.
+// missing, the log has it all, and there is a picture of it. Meanwhile their times are counted.
 func TestTraceRecord(t *testing.T) {
 	if !inGuest() {
 		run(t, machine(t, ""))
@@ -68,23 +69,17 @@ func TestTraceRecord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace")
 
 	g.step("record")
-	done := make(chan error, 1)
-	var out string
-	go func() {
-		var err error
-		out, err = g.ask("trace", "record", file, "--seconds=12s", "--json")
-		done <- err
-	}()
+	stop := g.tracer("trace", "record", file, "--seconds=10min", "--json")
 	g.eventually("the record begins", 20*time.Second, func() bool {
 		text, _ := os.ReadFile(file)
 		return strings.Contains(string(text), `"vm02"`)
 	})
+	stopTimes := g.tracer("trace", "latency", "--json")
 	const size = 6 // MiB for each
 	fio := g.fio(mixedWriters(paths, fmt.Sprintf("io_size=%dm", size), "bs=16k"))
-	fio.wait()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	res := fio.wait()
+	g.compareTimes(stopTimes(), res)
+	out := stop()
 	var sum control.TraceEventsEnd
 	if err := json.Unmarshal([]byte(out), &sum); err != nil || sum.Dropped+sum.Lost != 0 {
 		t.Errorf("%v, %s", err, out)
@@ -99,6 +94,69 @@ func TestTraceRecord(t *testing.T) {
 	}
 	g.stop(d)
 	g.nothingIsLeft()
+}
+
+// tracer starts a trace. What it returns interrupts it and returns what it printed.
+func (g *guest) tracer(args ...string) (stop func() string) {
+	g.Helper()
+	cmd := exec.Command(g.prog.Path, append(args, "--socket", g.prog.Socket())...)
+	said, err := os.Create(filepath.Join(g.TempDir(), "said"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	defer said.Close()
+	complaints := func() string {
+		text, _ := os.ReadFile(said.Name())
+		return string(text)
+	}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, said
+	if err := cmd.Start(); err != nil {
+		g.Fatal(err)
+	}
+	g.eventually(args[1]+" begins", 20*time.Second, func() bool {
+		return strings.Contains(complaints(), "unblend: ")
+	})
+	return func() string {
+		g.Helper()
+		err := cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); err != nil || code != control.ExitInterrupted {
+			g.Errorf("%s: exit code %d, %v, %s", strings.Join(args, " "), code, err, complaints())
+		}
+		return out.String()
+	}
+}
+
+// compareTimes holds what was counted of the times of two guests against what fio has: no part is longer
+// than the whole, and most writes could be told apart.
+func (g *guest) compareTimes(out string, res fioResult) {
+	g.Helper()
+	var doc control.TraceLatency
+	if err := json.Unmarshal([]byte(out), &doc); err != nil || doc.Lost != 0 {
+		g.Fatalf("%v, %s", err, out)
+	}
+	var longest time.Duration
+	found := 0
+	for _, r := range doc.Rows {
+		if r.Kind != control.StreamVolume || r.Op != control.OpWrite {
+			continue
+		}
+		found++
+		longest = max(longest, time.Duration(1)<<len(r.Total.Histogram))
+		if r.Requests != 6<<20/16384 || r.Split < r.Requests*8/10 || r.Batch == nil {
+			g.Errorf("%s: %d writes of 16 KiB, %d told apart", r.Name, r.Requests, r.Split)
+			continue
+		}
+		g.Logf("%s: %d ns: queue %d, device %d; of %d: batch %d, log %d, reply %d", r.Name, r.Total.Mean,
+			r.Queue.Mean, r.Device.Mean, r.Split, r.Batch.Mean, r.Log.Mean, r.Reply.Mean)
+		if d := r.Total.Mean - r.Queue.Mean - r.Device.Mean; d < -2 || d > 2 {
+			g.Errorf("%s: queue and device are not all of it: %+v", r.Name, r)
+		}
+	}
+	if found != 2 || longest/4 > res.longest() {
+		g.Errorf("%d volumes, the longest request took %v, to fio %v", found, longest/2, res.longest())
+	}
 }
 
 // compareRecord holds a record of two guests, one of which writes in order, against what they did.
