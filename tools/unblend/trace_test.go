@@ -133,17 +133,21 @@ func TestTraceWithoutCapability(t *testing.T) {
 		t.Skip("needs setpriv of util-linux")
 	}
 	socket, _ := serveFake(t)
-	cmd := exec.Command(setpriv, "--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps", "-all",
-		"/proc/self/exe", "trace", "blend", "1", "1", "--socket", socket)
-	if cmd.Args[5], err = os.Executable(); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	cmd.Env = append(os.Environ(), envMain+"=1")
-	err = cmd.Run()
-	if cmd.ProcessState.ExitCode() != exitLacks || !strings.Contains(complaint.String(), "CAP_BPF") {
-		t.Errorf("%v: %s", err, complaint.String())
+	for _, view := range []string{"blend 1 1", "latency 1 1", "events", "record /dev/null"} {
+		args := []string{"--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps", "-all", self, "trace"}
+		args = append(append(args, strings.Fields(view)...), "--socket", socket)
+		cmd := exec.Command(setpriv, args...)
+		var complaint bytes.Buffer
+		cmd.Stderr = &complaint
+		cmd.Env = append(os.Environ(), envMain+"=1")
+		err := cmd.Run()
+		if cmd.ProcessState.ExitCode() != exitLacks || !strings.Contains(complaint.String(), "CAP_BPF") {
+			t.Errorf("%s: %v: %s", view, err, complaint.String())
+		}
 	}
 }
 

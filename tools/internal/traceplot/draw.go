@@ -209,7 +209,7 @@ func (t *Trace) drawBand(c picture.Canvas, n int, p pane) {
 	p.frame(c)
 	x, y := p.x+p.width+8, p.y+11
 	c.Text(x, y, textSize, picture.Start, true, color, b.name())
-	if p.height >= 3*lineHeight {
+	if p.height >= 2*lineHeight-2 {
 		c.Text(x, y+lineHeight, textSize, picture.Start, false, dim, "on "+shorten(b.device, 10))
 	}
 	if p.height >= 4*lineHeight {
