@@ -27,7 +27,7 @@ SBINDIR = $(PREFIX)/sbin
 BIN ?= bin/unblend
 
 STAGE := .ci/stage
-GENERATED := bpf/blend_bpfel.go bpf/blend_bpfel.o
+GENERATED := $(foreach o,blend requests,bpf/$(o)_bpfel.go bpf/$(o)_bpfel.o)
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build

@@ -70,21 +70,35 @@ func explain(err error) error {
 
 // Attach begins to count.
 func (a *Analyzer) Attach() error {
-	for _, p := range []*ebpf.Program{a.objs.RqIssue, a.objs.BioQueue} {
+	var err error
+	a.links, err = attach(a.programs())
+	return err
+}
+
+// programs returns those that are attached.
+func (a *Analyzer) programs() []*ebpf.Program {
+	return []*ebpf.Program{a.objs.RqIssue, a.objs.BioQueue}
+}
+
+// attach attaches programs to their tracepoints. The links have to be closed after an error, too.
+func attach(programs []*ebpf.Program) (links []link.Link, err error) {
+	for _, p := range programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {
-			return explain(err)
+			return links, explain(err)
 		}
-		a.links = append(a.links, l)
+		links = append(links, l)
 	}
-	return nil
+	return links, nil
 }
 
 // Lost returns how many events were not counted: one that interrupts the analysis of another on
 // the same CPU is not analyzed.
-func (a *Analyzer) Lost() (uint64, error) {
-	var lost uint64
-	for _, p := range []*ebpf.Program{a.objs.RqIssue, a.objs.BioQueue} {
+func (a *Analyzer) Lost() (uint64, error) { return misses(a.programs()) }
+
+// misses returns how often programs did not run because one ran on that CPU already.
+func misses(programs []*ebpf.Program) (lost uint64, err error) {
+	for _, p := range programs {
 		s, err := p.Stats()
 		if err != nil {
 			return 0, classify(err)
@@ -95,10 +109,12 @@ func (a *Analyzer) Lost() (uint64, error) {
 }
 
 // Close takes the programs out of the kernel.
-func (a *Analyzer) Close() error {
+func (a *Analyzer) Close() error { return errors.Join(detach(a.links), a.objs.Close()) }
+
+func detach(links []link.Link) error {
 	var errs []error
-	for _, l := range a.links {
+	for _, l := range links {
 		errs = append(errs, l.Close())
 	}
-	return errors.Join(append(errs, a.objs.Close())...)
+	return errors.Join(errs...)
 }

@@ -8,34 +8,11 @@
 // A write to a guest's device counts twice: in the stream of its volume, and in the merged stream,
 // which is what one disk would have got that holds all volumes end to end. A write to a backing
 // device counts in the stream of its class (log, data, metadata) and in that of the device.
-//
-// The fields of the kernel's structures are found by name when the programs are loaded (CO-RE).
 
-#include <linux/bpf.h>
-#include <linux/types.h>
-
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
-
-#define SECTOR_SHIFT 9
-#define MINOR_BITS 20
-#define OP_MASK 0xff // REQ_OP_MASK
-#define OP_READ 0
-#define OP_WRITE 1
+#include "block.h"
 
 #define MERGED 0     // stream number of the merged stream; streams 1 to 6 are the backing devices'
-#define NO_STREAM ~0u
 #define WINDOW 16    // power of two
-#define BUCKETS 64   // of a histogram: bucket n holds 2^n up to, and not including, 2^(n+1)
-#define SEARCH 14    // steps of a binary search: halves MAX_REGIONS
-#define MAX_DEVICES 4096
-#define MAX_STREAMS 64    // user space sets what it needs of these two
-#define MAX_REGIONS 16384
-
-// Where the kernel hands a device's requests over. The same request may pass both, or one on each of
-// two devices that are stacked; a device is watched at one of them.
-#define AT_ISSUE 0 // block_rq_issue: devices with request queues
-#define AT_QUEUE 1 // block_bio_queue: devices without, such as dm and md
 
 struct event {
 	__u64 sector; // from the start of the whole disk
@@ -43,22 +20,6 @@ struct event {
 	__u32 dev; // of the whole disk
 	__u32 op;
 	__u32 at;
-};
-
-// device says what a device's requests are. Sectors of 512 bytes throughout.
-struct device {
-	__u64 base; // guest: where the merged disk has it
-	__u32 at;
-	__u32 stream;  // guest: of the volume; backing: of the device
-	__u32 first;   // backing: its first region
-	__u32 regions; // backing: how many; 0: this is a guest's device
-};
-
-struct region {
-	__u64 start;
-	__u64 end;
-	__u32 stream;
-	__u32 pad;
 };
 
 // stream is what is known of one stream. No request ends at sector 0, so 0 stands for none.
@@ -88,20 +49,6 @@ struct histogram {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_DEVICES);
-	__type(key, __u32);
-	__type(value, struct device);
-} devices SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_REGIONS);
-	__type(key, __u32);
-	__type(value, struct region);
-} regions SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_STREAMS);
 	__type(key, __u32);
@@ -114,37 +61,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct histogram);
 } histograms SEC(".maps");
-
-// The kernel verifies functions that are neither static nor inline by themselves, whatever the
-// callers hand in. That keeps the paths through several branching ones from multiplying.
-
-// bucket returns the place of the highest bit. BPF has no instruction for it.
-__noinline __u32 bucket(__u64 v)
-{
-	__u32 n = 0;
-
-	if (v >> 32) {
-		v >>= 32;
-		n += 32;
-	}
-	if (v >> 16) {
-		v >>= 16;
-		n += 16;
-	}
-	if (v >> 8) {
-		v >>= 8;
-		n += 8;
-	}
-	if (v >> 4) {
-		v >>= 4;
-		n += 4;
-	}
-	if (v >> 2) {
-		v >>= 2;
-		n += 2;
-	}
-	return n + (v >> 1);
-}
 
 // contribute counts what the merged stream's latest request, which came after the end last, tells
 // about it without one of the volumes. Without the request's own volume the request is gone.
@@ -219,31 +135,6 @@ __noinline int advance(__u32 index, __u64 start, __u32 sectors, __u32 owner)
 	return 0;
 }
 
-// classify returns the stream of the region that a sector lies in: of the n regions from number low
-// on, which are sorted.
-__noinline __u32 classify(__u32 low, __u32 n, __u64 sector)
-{
-	for (int i = 0; i < SEARCH; i++) {
-		__u32 middle = low + n / 2;
-		struct region *r;
-
-		if (!n)
-			break;
-		r = bpf_map_lookup_elem(&regions, &middle);
-		if (!r)
-			break;
-		if (sector < r->start) {
-			n /= 2;
-		} else if (sector >= r->end) {
-			low = middle + 1;
-			n -= n / 2 + 1;
-		} else {
-			return r->stream;
-		}
-	}
-	return NO_STREAM;
-}
-
 static __always_inline void count_read(__u32 index, __u32 sectors)
 {
 	struct stream *s = bpf_map_lookup_elem(&streams, &index);
@@ -278,42 +169,6 @@ static __always_inline int observe(struct event *e)
 	else
 		advance(MERGED, d->base + e->sector, e->sectors, stream);
 	return 0;
-}
-
-struct gendisk {
-	int major;
-	int first_minor;
-} __attribute__((preserve_access_index));
-
-struct request_queue {
-	struct gendisk *disk;
-} __attribute__((preserve_access_index));
-
-struct request {
-	struct request_queue *q;
-	__u32 cmd_flags;
-	__u32 __data_len;
-	__u64 __sector;
-} __attribute__((preserve_access_index));
-
-struct block_device {
-	struct gendisk *bd_disk;
-} __attribute__((preserve_access_index));
-
-struct bvec_iter {
-	__u64 bi_sector;
-	__u32 bi_size;
-} __attribute__((preserve_access_index));
-
-struct bio {
-	struct block_device *bi_bdev;
-	__u32 bi_opf;
-	struct bvec_iter bi_iter;
-} __attribute__((preserve_access_index));
-
-static __always_inline __u32 number(const struct gendisk *d)
-{
-	return (__u32)d->major << MINOR_BITS | (__u32)d->first_minor;
 }
 
 SEC("tp_btf/block_rq_issue")

@@ -5,3 +5,6 @@ package bpf
 
 //go:generate -command bpf2go go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-14 -target bpfel
 //go:generate bpf2go -type event blend blend.bpf.c -- -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu
+
+//go:generate -command steps2go go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-14 -target bpfel -type step
+//go:generate steps2go requests requests.bpf.c -- -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu

@@ -1,6 +1,6 @@
 // Package bpf is unblend's side of the kernel's BPF: the analysis of the streams of writes, which runs
-// in the kernel (blend.bpf.c, Analyzer), and what tracing needs of the kernel, found out by trying
-// (Probe). The daemon has no BPF and does not import this package; the tracer and doctor do.
+// in the kernel (blend.bpf.c, Analyzer), the way of single requests (requests.bpf.c, Requests), and what
+// tracing needs of the kernel, found out by trying (Probe). The daemon has no BPF and does not import this package; the tracer and doctor do.
 //
 // Tracing attaches programs of type BPF_PROG_TYPE_TRACING to the block layer's raw tracepoints
 // (tp_btf): of the kinds of tracing program that Linux 6.12 to 7.3 have, it alone may take a
@@ -22,7 +22,10 @@ import (
 
 // Tracepoints are those that tracing attaches to. Their prototypes are the same from Linux 6.12 to
 // 7.3.
-var Tracepoints = []string{"block_rq_issue", "block_bio_queue"}
+var Tracepoints = []string{
+	"block_rq_issue", "block_bio_queue", "block_rq_complete", "block_bio_complete",
+	"block_bio_backmerge", "block_bio_frontmerge",
+}
 
 var (
 	// ErrUnsupported is returned when the kernel lacks something: the text says what.
@@ -46,6 +49,8 @@ func Probe() []Feature {
 		{"maps", "counters per stream", haveMaps()},
 		{"rq-issue", "requests of devices", tryProgram(Tracepoints[0], empty)},
 		{"bio-queue", "devices below dm and md", tryProgram(Tracepoints[1], empty)},
+		{"ring", "single requests", haveRing()},
+		{"completion", "how long requests take", tryPrograms(Tracepoints[2:])},
 		{"spin-lock", "sequential runs, without races", trySpinLock()},
 	}
 }
@@ -61,6 +66,20 @@ func haveBTF() error {
 func haveMaps() error {
 	hash, array := features.HaveMapType(ebpf.Hash), features.HaveMapType(ebpf.Array)
 	return classify(errors.Join(hash, array))
+}
+
+func haveRing() error {
+	ring, lru := features.HaveMapType(ebpf.RingBuf), features.HaveMapType(ebpf.LRUHash)
+	return classify(errors.Join(ring, lru))
+}
+
+func tryPrograms(tracepoints []string) error {
+	for _, name := range tracepoints {
+		if err := tryProgram(name, empty); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // empty is a program that does nothing.

@@ -11,8 +11,10 @@ type Op uint32
 
 // The operations that count.
 const (
-	OpRead  Op = 0
-	OpWrite Op = 1
+	OpRead        Op = 0
+	OpWrite       Op = 1
+	OpDiscard     Op = 3 // Requests alone
+	OpWriteZeroes Op = 9 // likewise
 )
 
 // Event is a request as the programs see it.

@@ -79,6 +79,14 @@ func print(w io.Writer, s string) error {
 	return nil
 }
 
+// answerLine is answer for verbs whose documents are lines.
+func (in *invocation) answerLine(doc any, text string) error {
+	if in.common.json {
+		return in.document(doc)
+	}
+	return print(in.out, text)
+}
+
 // answer prints a document or, for people, what text returns.
 func (in *invocation) answer(doc any, text func() string) error {
 	if in.common.json {

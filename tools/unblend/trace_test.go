@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,66 @@ func TestTraceBlend(t *testing.T) {
 	}
 }
 
+// TestTraceRecord records on this kernel, beside a daemon whose volumes have no devices here.
+func TestTraceRecord(t *testing.T) {
+	needRoot(t)
+	socket, _ := serveFake(t)
+	file := filepath.Join(t.TempDir(), "t")
+	code, out, complaint := call(t.Context(), "trace", "record", file, "--seconds", "0.3s", "--json",
+		"--socket", socket)
+	var end control.TraceEventsEnd
+	if err := json.Unmarshal([]byte(out), &end); err != nil || code != 0 || end.File != file ||
+		end.Seconds < 0.3 || end.Events != 0 || complaint != "unblend: recording for 300 ms to "+file+"\n" {
+		t.Errorf("exit code %d, %v, %s%s", code, err, out, complaint)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for _, err := os.Stat(file); err != nil && t.Context().Err() == nil; _, err = os.Stat(file) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	code, out, _ = call(ctx, "trace", "record", file, "--socket", socket)
+	if code != control.ExitInterrupted || !strings.Contains(out, "0 requests in ") {
+		t.Errorf("interrupted: exit code %d, %s", code, out)
+	}
+	code, _, complaint = call(t.Context(), "trace", "plot", file)
+	if code != exitUsage || !strings.Contains(complaint, "no guest wrote") {
+		t.Errorf("the picture of nothing: exit code %d, %s", code, complaint)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ = call(t.Context(), "trace", "events", "--seconds", "0.2s", "--json", "--socket", socket)
+	if code != 0 || strings.Count(out, "\n") != strings.Count(string(text), "\n") {
+		t.Errorf("exit code %d: trace events prints\n%swhere trace record writes\n%s", code, out, text)
+	}
+	code, out, _ = call(t.Context(), "trace", "events", "--seconds", "0.2s", "--socket", socket)
+	if code != 0 || !strings.Contains(out, "DONE AT") || !strings.Contains(out, "0 dropped") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+func TestEventLine(t *testing.T) {
+	e := control.TraceEvent{
+		At: 1e9, Kind: "volume", Name: "web1", Op: "write", Offset: 4096, Bytes: 8192, Queue: 1000, Device: 5e8,
+	}
+	const want = "  1.500000 s  web1              write                    4096       8 KiB" +
+		"      1 us    500 ms\n"
+	if got := eventLine(e); got != want {
+		t.Errorf("got  %qwant %q", got, want)
+	}
+	e.Kind, e.Name, e.Failed = "data", "\x1b[2J", true
+	got := eventLine(e)
+	if !strings.Contains(got, "  data on ?[2J  ") || !strings.HasSuffix(got, "  failed\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestTraceInterrupted: what was counted is printed nevertheless.
 func TestTraceInterrupted(t *testing.T) {
 	needRoot(t)
@@ -72,17 +133,21 @@ func TestTraceWithoutCapability(t *testing.T) {
 		t.Skip("needs setpriv of util-linux")
 	}
 	socket, _ := serveFake(t)
-	cmd := exec.Command(setpriv, "--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps", "-all",
-		"/proc/self/exe", "trace", "blend", "1", "1", "--socket", socket)
-	if cmd.Args[5], err = os.Executable(); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	cmd.Env = append(os.Environ(), envMain+"=1")
-	err = cmd.Run()
-	if cmd.ProcessState.ExitCode() != exitLacks || !strings.Contains(complaint.String(), "CAP_BPF") {
-		t.Errorf("%v: %s", err, complaint.String())
+	for _, view := range []string{"blend 1 1", "latency 1 1", "events", "record /dev/null"} {
+		args := []string{"--bounding-set", "-bpf,-perfmon,-sys_admin", "--inh-caps", "-all", self, "trace"}
+		args = append(append(args, strings.Fields(view)...), "--socket", socket)
+		cmd := exec.Command(setpriv, args...)
+		var complaint bytes.Buffer
+		cmd.Stderr = &complaint
+		cmd.Env = append(os.Environ(), envMain+"=1")
+		err := cmd.Run()
+		if cmd.ProcessState.ExitCode() != exitLacks || !strings.Contains(complaint.String(), "CAP_BPF") {
+			t.Errorf("%s: %v: %s", view, err, complaint.String())
+		}
 	}
 }
 

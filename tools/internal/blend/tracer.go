@@ -33,6 +33,7 @@ type Tracer struct {
 	before  [bpf.FirstGuest]bpf.Counters // at the last report
 	lost    uint64                       // likewise
 	away    error                        // why the daemon did not answer the last time
+	only    []string                     // volumes; empty: all, and the pool's devices
 }
 
 // Open begins to count. The errors of the kernel's side have code unsupported.
@@ -48,8 +49,8 @@ func Open(ctx context.Context, d Daemon) (*Tracer, error) {
 	return t, nil
 }
 
-// prepare does all but to attach the programs.
-func prepare(ctx context.Context, d Daemon, sys sysfs) (*Tracer, error) {
+// prepare does all but to attach the programs. If volumes are named, nothing else is watched.
+func prepare(ctx context.Context, d Daemon, sys sysfs, only ...string) (*Tracer, error) {
 	st, err := d.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,9 @@ func prepare(ctx context.Context, d Daemon, sys sysfs) (*Tracer, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	t := &Tracer{daemon: d, kernel: kernel, sys: sys, volumes: newVolumes(room), since: time.Now()}
+	t := &Tracer{
+		daemon: d, kernel: kernel, sys: sys, volumes: newVolumes(room), since: time.Now(), only: only,
+	}
 	if err := errors.Join(t.relocate(st), t.follow(ctx)); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -107,6 +110,9 @@ func (t *Tracer) daemonSaid(ctx context.Context, err error) error {
 
 // relocate tells the kernel where the pool lies, if that is not what it knows.
 func (t *Tracer) relocate(st control.Status) error {
+	if len(t.only) > 0 {
+		return nil
+	}
 	b := t.sys.locate(st)
 	if t.backing.same(b) {
 		return nil

@@ -93,7 +93,7 @@ func (t *Tracer) follow(ctx context.Context) error {
 	}
 	now := map[string]disk{}
 	for _, v := range list.Volumes {
-		if v.Device == "" {
+		if v.Device == "" || len(t.only) > 0 && !slices.Contains(t.only, v.Name) {
 			continue
 		}
 		if d, err := t.sys.byName(filepath.Base(v.Device)); err == nil {

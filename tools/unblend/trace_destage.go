@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,32 +13,24 @@ import (
 	"unblend/tools/internal/units"
 )
 
-// destageView is trace destage.
-type destageView struct {
-	*blend.Destage
-	o *traceOptions
-}
-
-func openDestage(ctx context.Context, o *traceOptions, d blend.Daemon) (view, error) {
-	t, err := blend.OpenDestage(ctx, d, o.destage)
-	return destageView{t, o}, err
-}
-
-func (v destageView) report(ctx context.Context) (traceReport, error) {
-	doc, err := v.Report(ctx)
-	return v.show(doc), err
-}
-
-func (v destageView) last() (traceReport, error) {
-	doc, err := v.Last()
-	return v.show(doc), err
-}
-
-func (v destageView) show(doc control.TraceDestage) traceReport {
-	doc.Volumes = slices.DeleteFunc(doc.Volumes, func(r control.DestageRow) bool {
-		return !v.o.shown(r.Name)
+// destages prints what became of what guests wrote. What a comparison finds to be wrong does not end it.
+func (o *traceOptions) destages(ctx context.Context, in *invocation) error {
+	daemon, err := o.begin(ctx, in)
+	if err != nil {
+		return err
+	}
+	t, err := blend.OpenDestage(ctx, daemon, o.destage)
+	if err != nil {
+		return err
+	}
+	o.announce(in)
+	var wrong error
+	err = watch(ctx, o, t, func(doc control.TraceDestage) error {
+		wrong = cmp.Or(wrong, verified(doc.Verify))
+		doc.Volumes = slices.DeleteFunc(doc.Volumes, func(r control.DestageRow) bool { return !o.shown(r.Name) })
+		return in.answerLine(doc, destageScreen(doc))
 	})
-	return traceReport{doc: doc, screen: destageScreen(doc), failed: verified(doc.Verify)}
+	return cmp.Or(wrong, errors.Join(err, t.Close()))
 }
 
 // verified returns what a comparison has found to be wrong.
