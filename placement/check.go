@@ -110,7 +110,7 @@ func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 // place what the walker had made its own.
 func (c *checker) findUnread() {
 	c.unread = map[*node]bool{}
-	needed := map[*node]int{}                   // children that are, or have, something to be read
+	needed := map[*node]int{}                      // children that are, or have, something to be read
 	for _, n := range slices.Backward(c.p.order) { // children are younger
 		if n.parent != nil && (!n.hidden() || needed[n] > 0) {
 			needed[n.parent]++

@@ -31,7 +31,8 @@ func views() map[string]view {
 	return map[string]view{
 		"blend": {"[INTERVAL [COUNT]]", 0, 2, []string{"seconds", "volume"}, (*traceOptions).blend},
 		"destage": {
-			"[INTERVAL [COUNT]]", 0, 2, []string{"seconds", "volume", "verify", "seek-ms", "mbps"},
+			"[INTERVAL [COUNT]]", 0, 2,
+			[]string{"seconds", "volume", "verify", "seek-ms", "mbps"},
 			(*traceOptions).destages,
 		},
 		"events": {"", 0, 0, []string{"seconds", "volume", "sample"}, (*traceOptions).events},

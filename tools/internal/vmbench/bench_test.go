@@ -17,10 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roleEnv makes the test binary what runs in the machine: a part of the measurements, or the null
-// server.
-const roleEnv = "UNBLEND_VMBENCH"
-
 // machineTime bounds the life of a machine.
 const machineTime = 45 * time.Minute
 

@@ -11,6 +11,10 @@ import (
 	"unblend/tools/internal/bpftrace"
 )
 
+// roleEnv makes the test binary what runs in the machine: a part of the measurements, or the null
+// server.
+const roleEnv = "UNBLEND_VMBENCH"
+
 // pairsEnv asks for fewer pairs, or more.
 const pairsEnv = "UNBLEND_PAIRS"
 
