@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"errors"
 	"testing"
 
 	"unblend/log"
@@ -131,5 +132,30 @@ func TestSimDiscardBehindWritesThatWaitForSpace(t *testing.T) {
 	}
 	if s.p.blocks.total > 1280 {
 		t.Errorf("the pool has %d blocks: it never was full", s.p.blocks.total)
+	}
+}
+
+// Blocks of the log are not given up because the whole device cannot be read: the pool stops, and has them
+// all when the device is back.
+func TestADeadLogDeviceLosesNothing(t *testing.T) {
+	r := newRig(t, 64<<20)
+	v := r.create("a", 1<<20)
+	q := &Request{Kind: Write, Vol: v, Len: 8192, Buf: alignedBytes(8192)}
+	for i := range q.Buf {
+		q.Buf[i] = 7
+	}
+	r.do(q)
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailRead, Sticky: true})
+	if err := r.control(&Control{Op: Drain}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("the log was destaged without being read: %v", err)
+	}
+	if n := r.p.Status().Stats.LostBlocks; n != 0 {
+		t.Errorf("%d blocks were given up", n)
+	}
+	r.disk.Disarm()
+	r.open()
+	q = &Request{Kind: Read, Vol: r.p.Volume("a"), Len: 8192, Buf: alignedBytes(8192)}
+	if r.do(q); q.Err != 0 || q.Buf[0] != 7 || q.Buf[8191] != 7 {
+		t.Errorf("%v: the data is gone", q.Err)
 	}
 }
