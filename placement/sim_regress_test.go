@@ -135,6 +135,24 @@ func TestSimDiscardBehindWritesThatWaitForSpace(t *testing.T) {
 	}
 }
 
+// A control operation whose mark fails in a lane that gives up ends in that turn, also when the pool was
+// read-only before: nothing else may come that would make the loop look again.
+func TestControlEndsWhenTheLogDies(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.create("a", 1<<20)
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailWrite, Sticky: true})
+	c := &Control{Op: SnapshotVolume, Names: []string{"a"}, To: "s"}
+	r.p.Control(c)
+	r.p.Run()
+	r.drv.Pump()
+	r.p.setReadOnly(errors.New("a root could not be written"))
+	for r.p.Run() || r.drv.Pump() > 0 || r.w.Step() {
+	}
+	if r.p.NextControl() != c || c.Err == nil {
+		t.Errorf("the snapshot waits for ever: %v", c.Err)
+	}
+}
+
 // Blocks of the log are not given up because the whole device cannot be read: the pool stops, and has them
 // all when the device is back.
 func TestADeadLogDeviceLosesNothing(t *testing.T) {
