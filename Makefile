@@ -14,6 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 SEEDS ?= 200
+SEQUENCES ?= 450
 CUTS ?= 20
 KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
@@ -30,7 +31,7 @@ GENERATED := bpf/blend_bpfel.go bpf/blend_bpfel.o
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim bench \
+.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope bench \
 	crash install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
@@ -102,6 +103,13 @@ SIM = env GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -ti
 ## sim: crash simulation of the whole engine, SEEDS=200 more than docs/campaigns.jsonl has
 sim:
 	$(SIM) -record
+
+SCOPE = env GOGC=400 go test ./placement -run '^TestScope$$' -count=1 -v -timeout 24h \
+	-args -sequences=$(SEQUENCES)
+
+## scope: every crash of short sequences, SEQUENCES=450 more than recorded
+scope:
+	$(SCOPE) -record
 
 ## bench: the benchmarks
 bench:

@@ -251,6 +251,9 @@ func (x *simVerify) next() (off, n int64, ok bool) {
 		for chunks := len(slot.o.seen.chunks); x.chunk < chunks; x.chunk, x.block = x.chunk+1, 0 {
 			start := int64(x.chunk) * simChunk * SectorSize
 			end := min(start+simChunk*SectorSize, slot.size)
+			if s.plan.reach > 0 {
+				end = min(end, s.plan.reach)
+			}
 			if !slot.o.seen.touched(x.chunk) {
 				if x.chunk%64 != 0 {
 					continue

@@ -10,9 +10,8 @@ import (
 
 // Cases that the simulation once found, cut down to what they take.
 
-// simCase runs a plan of the given steps on two devices with volatile caches.
-func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
-	t.Helper()
+// simCasePlan is a plan of the given steps on two devices with volatile caches.
+func simCasePlan(steps ...simStep) *simPlan {
 	const seg, segments = 32, 12
 	p := &simPlan{
 		seed: 1, batch: 1, volumes: 3, logBytes: seg * segments * log.BlockSize, steps: steps,
@@ -31,6 +30,13 @@ func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
 			Timing: simdisk.Random{Min: 10_000, Max: 100_000},
 		}
 	}
+	return p
+}
+
+// simCase runs such a plan.
+func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
+	t.Helper()
+	p := simCasePlan(steps...)
 	if change != nil {
 		change(p)
 	}

@@ -243,7 +243,10 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 // check runs the offline check over a pool that is at rest.
 func (s *sim) check(data bool) error {
 	s.cover.checks++
-	rep, err := Check(s.d, CheckOptions{Data: data, entries: 1 << 16})
+	opt := s.opt()
+	rep, err := Check(s.d, CheckOptions{
+		Data: data, entries: min(max(opt.IndexEntries, 16*opt.Extents), 1<<16),
+	})
 	if s.w.Off() {
 		return nil
 	}
