@@ -104,10 +104,10 @@ SIM = env GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -ti
 sim:
 	$(SIM) -record
 
-SCOPE = env GOGC=400 go test ./placement -run '^TestScope$$' -count=1 -v -timeout 24h \
+SCOPE = env GOGC=400 go test ./placement -run '^Test(Scope|Nth)$$' -count=1 -v -timeout 24h \
 	-args -sequences=$(SEQUENCES)
 
-## scope: every crash of short sequences, SEQUENCES=450 more than recorded
+## scope: every crash of short sequences, SEQUENCES=450 more than recorded, and every failing I/O
 scope:
 	$(SCOPE) -record
 

@@ -87,6 +87,7 @@ type sim struct {
 	excused   bool           // an injected fault may have made the pool read-only
 	mismatch  bool           // or have made reads be done again
 	readFault bool           // a read has failed, or will, in this process
+	nth       *nthRun        // of a run in which one operation, or all from one on, fails
 	damaged   map[place]bool // pages of which a copy was damaged
 	badLog    []string       // places of log blocks that were made unreadable
 	hash      uint64
@@ -431,8 +432,10 @@ func (s *sim) done(q *simReq) {
 	var err error
 	switch {
 	case q.Kind == Read && q.Err != 0:
-		err = v.failedRead(q.read, q.Err)
 		s.cover.failed++
+		if v.endRead(q.read); !s.nth.excuses(q) {
+			err = v.failedRead(q.read, q.Err)
+		}
 	case q.Kind == Read:
 		err = v.check(q.read, q.Buf[q.Off%log.BlockSize:])
 	case q.Err != 0:
@@ -451,6 +454,11 @@ func (s *sim) done(q *simReq) {
 func (s *sim) failedChange(q *simReq) error {
 	v := q.slot.o
 	switch {
+	case s.nth.excuses(q):
+		if q.op != nil && q.Err == syscall.EROFS {
+			v.refused(q.op)
+		}
+		return nil
 	case q.op != nil && q.Err == syscall.ENOSPC && s.opt().OnFull == FullFails:
 		s.cover.enospc++
 		v.refused(q.op)

@@ -144,6 +144,9 @@ func (s *sim) controlDone(c *simControl) error {
 		return nil
 	}
 	if c.Err != nil {
+		if s.nth.stopped(c) {
+			return nil
+		}
 		if s.excused && errors.Is(c.Err, ErrReadOnly) {
 			s.ctl = c // it may have happened
 			s.crashNow(&simStep{do: stepKill, verify: true, check: true})

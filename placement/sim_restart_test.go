@@ -104,7 +104,9 @@ func (s *sim) begin(st *simStep, power bool) error {
 func (s *sim) forget(power bool) {
 	s.excused, s.readFault, s.power = false, false, power
 	for _, d := range s.distinct() {
-		d.Disarm()
+		if s.nth == nil {
+			d.Disarm()
+		}
 	}
 	s.reqs, s.spare, s.flying, s.reader, s.until = nil, nil, 0, nil, 0
 	s.moves = 0
@@ -146,6 +148,7 @@ func (s *sim) reopen(st *simStep) error {
 		}
 		s.w.CrashAfter(0, nil)
 		if err != nil {
+			s.nth.refused(err)
 			return fmt.Errorf("step %d: open: %w", s.at, err)
 		}
 		s.p = p
