@@ -14,6 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 SEEDS ?= 200
+SEQUENCES ?= 450
 CUTS ?= 20
 KILLS ?= 30
 KERNEL ?= 6.12
@@ -31,7 +32,7 @@ GENERATED := $(foreach o,blend requests,bpf/$(o)_bpfel.go bpf/$(o)_bpfel.o)
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim bench \
+.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope bench \
 	crash kills campaigns install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
@@ -103,6 +104,13 @@ SIM = env GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -ti
 ## sim: crash simulation of the whole engine, SEEDS=200 more than docs/campaigns.jsonl has
 sim:
 	$(SIM) -record
+
+SCOPE = env GOGC=400 go test ./placement -run '^Test(Scope|Nth)$$' -count=1 -v -timeout 24h \
+	-args -sequences=$(SEQUENCES)
+
+## scope: every crash of short sequences, SEQUENCES=450 more than recorded, and every failing I/O
+scope:
+	$(SCOPE) -record
 
 ## bench: the benchmarks
 bench:

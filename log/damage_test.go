@@ -263,3 +263,17 @@ func TestGeometryIsChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A device that cannot be read at all is no empty log: everything acknowledged would be gone.
+func TestADeadDeviceIsNoEmptyLog(t *testing.T) {
+	r := threeSegments(t, false)
+	r.certify()
+	for off := range r.d.Size() / BlockSize {
+		r.d.bad[off*BlockSize] = true
+	}
+	if err := r.recover(); !errors.Is(err, errTest) {
+		t.Fatalf("recovery of an unreadable log: %v", err)
+	}
+	r.d.bad = map[int64]bool{}
+	r.start()
+}

@@ -93,7 +93,27 @@ func (r *recovery) run() (*Ring, error) {
 	if err := s.checkStrays(ends); err != nil {
 		return nil, err
 	}
+	if err := r.checkReadable(); err != nil {
+		return nil, err
+	}
 	return r.buildRing(s, ends), nil
+}
+
+// checkReadable tells blocks that cannot be read from a device that cannot. A power cut may leave
+// some of the former, in place of what was being written, so they are taken for what was never
+// acknowledged where nothing says otherwise; but it never hits the headers of all segments.
+func (r *recovery) checkReadable() error {
+	if r.rep.Unreadable == 0 {
+		return nil
+	}
+	var err error
+	block := NewBlocks(1)
+	for i := range r.geo.Segments {
+		if err = r.d.ReadAt(block, r.geo.Offset(i*r.geo.SegmentBlocks)); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no segment header can be read: %w", err)
 }
 
 // merge replays the records of all lanes in sequence order.

@@ -28,10 +28,11 @@ type backend struct {
 	mem     []byte   // payload of batch
 	gap     []byte   // takes what lies between wanted log blocks
 	home    homeChunk
-	single  bool // read block by block
-	leaves  int  // that may still be walked, or looked at, in this turn
-	owed    int  // that it may do before the next batch is destaged
-	paused  bool // it has more to do in the next turn
+	single  bool  // read block by block
+	probe   error // why the label of the log's device could not be read just now; nil: it could
+	leaves  int   // that may still be walked, or looked at, in this turn
+	owed    int   // that it may do before the next batch is destaged
+	paused  bool  // it has more to do in the next turn
 
 	zeroNode  uint32 // where applying extents has come to
 	zeroBlock uint64

@@ -236,9 +236,9 @@ const checkEntries = 1 << 24
 func (c *checker) replayLog() error {
 	setDefault(&c.opt.entries, checkEntries)
 	opt := Options{
-		IndexEntries: c.opt.entries, Frames: minFrames, BatchBlocks: 1,
+		IndexEntries: c.opt.entries, Frames: minFrames, BatchBlocks: 1, FreedRuns: minFrames,
 		Extents: c.opt.entries / 16, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
-		Lanes: 1,
+		Lanes: 1, NoReplacement: true,
 	}
 	if err := opt.complete(); err != nil {
 		return err

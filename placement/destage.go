@@ -175,8 +175,12 @@ func (b *backend) readBatch() bool {
 	if b.next < len(b.order) || b.pending > 0 {
 		return false
 	}
-	if b.single = b.collectBad(); b.single {
+	if b.single = b.collectBad(); b.p.readOnly != nil {
+		return false
+	}
+	if b.single {
 		b.next = 0
+		b.probeLog()
 		return true
 	}
 	b.phase, b.next = destagePlace, 0
@@ -185,7 +189,8 @@ func (b *backend) readBatch() bool {
 }
 
 // collectBad leaves in order the blocks that are to be read again. What has failed twice alone is
-// lost: its volume gets an error where it is read, and a write heals it.
+// lost: its volume gets an error where it is read, and a write heals it. But a device of which nothing
+// can be read has lost nothing: then all writing stops, and the log stays as it is for a restart.
 func (b *backend) collectBad() bool {
 	again := b.order[:0]
 	for _, i := range b.order {
@@ -198,11 +203,26 @@ func (b *backend) collectBad() bool {
 			again = append(again, i)
 			continue
 		}
+		if b.probe != nil {
+			b.p.setReadOnly(b.probe)
+			return false
+		}
 		m.flags = dirtyLost
 		b.p.stats.LostBlocks++
 	}
 	b.order = again
 	return len(again) > 0
+}
+
+// readProbe is the Arg of a read that is to tell a bad block from a device that cannot be read.
+const readProbe = ^uint64(0)
+
+// probeLog reads the label, which the log's device certainly has, beside the blocks that could not be
+// read.
+func (b *backend) probeLog() {
+	op := b.p.ops.NewOp(b, log.Fast, log.Read, 0)
+	op.Bufs, op.Arg = append(op.Bufs, b.gap), readProbe
+	b.submit(op)
 }
 
 func (b *backend) readRun() {
@@ -230,6 +250,12 @@ func (b *backend) readRun() {
 
 // readDone verifies what was read from the log.
 func (b *backend) readDone(op *log.Op, err error) {
+	if op.Arg == readProbe {
+		if b.probe = nil; err != nil {
+			b.probe = &DeviceError{Op: op.Kind.String(), Dev: op.Dev, Off: op.Off, Err: err}
+		}
+		return
+	}
 	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
 	for _, i := range b.order[from : from+n] {
 		m := &b.batch[i]

@@ -94,9 +94,13 @@ func (p *Pool) setReserve() { p.opt.reservePages = min(uint64(p.opt.Frames), p.p
 // newBackend allocates what the back end works with.
 func newBackend(p *Pool) backend {
 	n := p.opt.BatchBlocks
+	most := n
+	if !p.opt.NoReplacement {
+		most = max(n, leafBlocks)
+	}
 	b := backend{
-		p: p, batch: make([]moving, 0, n), order: make([]uint32, 0, max(n, leafBlocks)),
-		mem: alignedBytes(max(n, leafBlocks) * log.BlockSize), gap: alignedBytes(log.BlockSize),
+		p: p, batch: make([]moving, 0, n), order: make([]uint32, 0, most),
+		mem: alignedBytes(most * log.BlockSize), gap: alignedBytes(log.BlockSize),
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
 	}
 	b.whole = make([]uint64, 0, n/wholeMin)

@@ -160,7 +160,9 @@ func (p *Pool) Run() bool {
 		p.admitWaiting() // the step may have made room, or a mark was waited for
 	}
 	p.runTasks()
-	return p.pumpLanes() || more || !p.runq.empty() || p.back.urgent()
+	more = p.pumpLanes() || more
+	ended := p.control != nil && p.control.applied // its mark has failed in a lane that gave up
+	return more || ended || !p.runq.empty() || p.back.urgent()
 }
 
 // pumpLanes has the lanes write, and reports whether that concerns the back end: a lane came to a

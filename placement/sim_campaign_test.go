@@ -126,7 +126,7 @@ func TestSimCampaign(t *testing.T) {
 	if *simRecord {
 		chunk = recordEvery
 		if from < 0 {
-			from = nextSeed(t)
+			from = nextOf(t, simKind)
 		}
 	}
 	from = max(from, 0)
@@ -162,7 +162,7 @@ func runChunk(t *testing.T, from, n int) []simResult {
 		"%d checkpoints, %d log wraps, %d faults, %.0f s", from, from+c.Seeds-1, c.Ops, c.Crashes,
 		c.Kills, c.Deep, c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
 	if *simRecord {
-		if err := c.record(); err != nil {
+		if err := record(&c); err != nil {
 			t.Error(err)
 		}
 	}

@@ -87,6 +87,7 @@ type sim struct {
 	excused   bool           // an injected fault may have made the pool read-only
 	mismatch  bool           // or have made reads be done again
 	readFault bool           // a read has failed, or will, in this process
+	nth       *nthRun        // of a run in which one operation, or all from one on, fails
 	damaged   map[place]bool // pages of which a copy was damaged
 	badLog    []string       // places of log blocks that were made unreadable
 	hash      uint64
@@ -158,13 +159,15 @@ func (s *sim) random(b []byte) {
 	}
 }
 
-// run performs the plan. A panic of the engine is a failure like any other.
-func (s *sim) run() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-	}()
+// caught makes a panic of the engine a failure like any other.
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+	}
+}
+
+// start formats the pool and opens it.
+func (s *sim) start() error {
 	cfg := s.plan.format
 	cfg.Rand = s.random
 	if err := Format(s.d, cfg); err != nil {
@@ -174,6 +177,15 @@ func (s *sim) run() (err error) {
 		return err
 	}
 	s.watch()
+	return nil
+}
+
+// run performs the plan.
+func (s *sim) run() (err error) {
+	defer caught(&err)
+	if err := s.start(); err != nil {
+		return err
+	}
 	for s.err == nil && (!s.over() || s.plan.extend(&s.cover)) {
 		if s.w.Off() {
 			s.err = s.restart()
@@ -196,17 +208,24 @@ func (s *sim) fail(err error) {
 	}
 }
 
-// step is one turn of the loop that production's shard loop stands for.
+// step is one turn of the loop that production's shard loop stands for, and what happens until the next.
 func (s *sim) step() {
+	if s.turn() {
+		s.advance()
+	}
+}
+
+// turn is the turn alone. It reports whether time is to pass before the next one.
+func (s *sim) turn() bool {
 	s.turns++
 	s.p.Tick(s.w.Now() + 1)
 	issued := s.issue()
 	if s.w.Off() || s.err != nil {
-		return
+		return false
 	}
 	more := s.p.Run()
 	if s.cutMoves() {
-		return
+		return false
 	}
 	pumped := s.drv.Pump()
 	ended := s.reap()
@@ -218,18 +237,18 @@ func (s *sim) step() {
 		s.spun = 0
 	} else if s.spun++; s.spun > simPatientTurns {
 		s.stuck()
-		return
+		return false
 	}
 	if s.w.Off() || s.err != nil || issued || more || pumped > 0 || ended {
-		return
+		return false
 	}
 	if busy := s.flying > 0 || s.ctl != nil; busy &&
 		(s.w.Now()-s.ended > simPatience || s.turns-s.endedTurn > simPatientTurns) {
 		s.ended, s.endedTurn = s.w.Now(), s.turns
 		s.stuck()
-		return
+		return false
 	}
-	s.advance()
+	return true
 }
 
 // simPatience is how long nothing may end although something is under way, in ns, and
@@ -413,8 +432,10 @@ func (s *sim) done(q *simReq) {
 	var err error
 	switch {
 	case q.Kind == Read && q.Err != 0:
-		err = v.failedRead(q.read, q.Err)
 		s.cover.failed++
+		if v.endRead(q.read); !s.nth.excuses(q) {
+			err = v.failedRead(q.read, q.Err)
+		}
 	case q.Kind == Read:
 		err = v.check(q.read, q.Buf[q.Off%log.BlockSize:])
 	case q.Err != 0:
@@ -433,6 +454,11 @@ func (s *sim) done(q *simReq) {
 func (s *sim) failedChange(q *simReq) error {
 	v := q.slot.o
 	switch {
+	case s.nth.excuses(q):
+		if q.op != nil && q.Err == syscall.EROFS {
+			v.refused(q.op)
+		}
+		return nil
 	case q.op != nil && q.Err == syscall.ENOSPC && s.opt().OnFull == FullFails:
 		s.cover.enospc++
 		v.refused(q.op)

@@ -144,6 +144,9 @@ func (s *sim) controlDone(c *simControl) error {
 		return nil
 	}
 	if c.Err != nil {
+		if s.nth.stopped(c) {
+			return nil
+		}
 		if s.excused && (errors.Is(c.Err, ErrReadOnly) || errors.Is(c.Err, log.ErrLaneDead)) {
 			s.ctl = c // it may have happened
 			s.crashNow(&simStep{do: stepKill, verify: true, check: true})
@@ -251,6 +254,9 @@ func (x *simVerify) next() (off, n int64, ok bool) {
 		for chunks := len(slot.o.seen.chunks); x.chunk < chunks; x.chunk, x.block = x.chunk+1, 0 {
 			start := int64(x.chunk) * simChunk * SectorSize
 			end := min(start+simChunk*SectorSize, slot.size)
+			if s.plan.reach > 0 {
+				end = min(end, s.plan.reach)
+			}
 			if !slot.o.seen.touched(x.chunk) {
 				if x.chunk%64 != 0 {
 					continue

@@ -20,6 +20,7 @@ type simPlan struct {
 	opens    []Options  // of the first, second, ... start; the last again and again
 	batch    int        // device operations that end between two turns, at most
 	maxSpan  int64      // bytes of whole blocks that a request may touch
+	reach    int64      // bytes of a volume that a guest may touch and the verifier reads; 0: all
 	faults   []simFault // those that are injected; what they can do together is survived
 	real     bool       // the constants of production
 	target   int        // guest operations

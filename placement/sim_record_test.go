@@ -62,21 +62,21 @@ func (c *campaign) add(r *simResult) {
 	}
 }
 
-// record appends the figures to the file.
-func (c *campaign) record() error {
+// record appends the figures of a campaign, of whatever kind, to the file.
+func record(figures any) error {
 	f, err := os.OpenFile(campaignFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(c)
+	line, err := json.Marshal(figures)
 	if err == nil {
 		_, err = f.Write(append(line, '\n'))
 	}
 	return errors.Join(err, f.Close())
 }
 
-// nextSeed returns the seed behind the highest that was recorded.
-func nextSeed(t *testing.T) int {
+// nextOf returns what comes behind all that was recorded of a kind of campaign.
+func nextOf(t *testing.T, kind string) int {
 	t.Helper()
 	f, err := os.Open(campaignFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,12 +89,15 @@ func nextSeed(t *testing.T) int {
 	next := 0
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		var c campaign
+		var c struct {
+			Kind                   string
+			From, Seeds, Sequences int
+		}
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			t.Fatalf("%s: %v", campaignFile(), err)
 		}
-		if c.Kind == simKind {
-			next = max(next, c.From+c.Seeds)
+		if c.Kind == kind {
+			next = max(next, c.From+c.Seeds+c.Sequences)
 		}
 	}
 	if err := lines.Err(); err != nil {

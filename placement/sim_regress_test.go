@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"errors"
 	"testing"
 
 	"unblend/log"
@@ -9,9 +10,8 @@ import (
 
 // Cases that the simulation once found, cut down to what they take.
 
-// simCase runs a plan of the given steps on two devices with volatile caches.
-func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
-	t.Helper()
+// simCasePlan is a plan of the given steps on two devices with volatile caches.
+func simCasePlan(steps ...simStep) *simPlan {
 	const seg, segments = 32, 12
 	p := &simPlan{
 		seed: 1, batch: 1, volumes: 3, logBytes: seg * segments * log.BlockSize, steps: steps,
@@ -30,6 +30,13 @@ func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
 			Timing: simdisk.Random{Min: 10_000, Max: 100_000},
 		}
 	}
+	return p
+}
+
+// simCase runs such a plan.
+func simCase(t *testing.T, change func(*simPlan), steps ...simStep) *sim {
+	t.Helper()
+	p := simCasePlan(steps...)
 	if change != nil {
 		change(p)
 	}
@@ -131,5 +138,48 @@ func TestSimDiscardBehindWritesThatWaitForSpace(t *testing.T) {
 	}
 	if s.p.blocks.total > 1280 {
 		t.Errorf("the pool has %d blocks: it never was full", s.p.blocks.total)
+	}
+}
+
+// A control operation whose mark fails in a lane that gives up ends in that turn, also when the pool was
+// read-only before: nothing else may come that would make the loop look again.
+func TestControlEndsWhenTheLogDies(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.create("a", 1<<20)
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailWrite, Sticky: true})
+	c := &Control{Op: SnapshotVolume, Names: []string{"a"}, To: "s"}
+	r.p.Control(c)
+	r.p.Run()
+	r.drv.Pump()
+	r.p.setReadOnly(errors.New("a root could not be written"))
+	for r.p.Run() || r.drv.Pump() > 0 || r.w.Step() {
+	}
+	if r.p.NextControl() != c || c.Err == nil {
+		t.Errorf("the snapshot waits for ever: %v", c.Err)
+	}
+}
+
+// Blocks of the log are not given up because the whole device cannot be read: the pool stops, and has them
+// all when the device is back.
+func TestADeadLogDeviceLosesNothing(t *testing.T) {
+	r := newRig(t, 64<<20)
+	v := r.create("a", 1<<20)
+	q := &Request{Kind: Write, Vol: v, Len: 8192, Buf: alignedBytes(8192)}
+	for i := range q.Buf {
+		q.Buf[i] = 7
+	}
+	r.do(q)
+	r.disk.Inject(simdisk.Fault{Do: simdisk.FailRead, Sticky: true})
+	if err := r.control(&Control{Op: Drain}); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("the log was destaged without being read: %v", err)
+	}
+	if n := r.p.Status().Stats.LostBlocks; n != 0 {
+		t.Errorf("%d blocks were given up", n)
+	}
+	r.disk.Disarm()
+	r.open()
+	q = &Request{Kind: Read, Vol: r.p.Volume("a"), Len: 8192, Buf: alignedBytes(8192)}
+	if r.do(q); q.Err != 0 || q.Buf[0] != 7 || q.Buf[8191] != 7 {
+		t.Errorf("%v: the data is gone", q.Err)
 	}
 }

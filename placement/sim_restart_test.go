@@ -104,7 +104,9 @@ func (s *sim) begin(st *simStep, power bool) error {
 func (s *sim) forget(power bool) {
 	s.excused, s.readFault, s.power = false, false, power
 	for _, d := range s.distinct() {
-		d.Disarm()
+		if s.nth == nil {
+			d.Disarm()
+		}
 	}
 	s.reqs, s.spare, s.flying, s.reader, s.until = nil, nil, 0, nil, 0
 	s.moves = 0
@@ -146,6 +148,7 @@ func (s *sim) reopen(st *simStep) error {
 		}
 		s.w.CrashAfter(0, nil)
 		if err != nil {
+			s.nth.refused(err)
 			return fmt.Errorf("step %d: open: %w", s.at, err)
 		}
 		s.p = p
@@ -243,7 +246,10 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 // check runs the offline check over a pool that is at rest.
 func (s *sim) check(data bool) error {
 	s.cover.checks++
-	rep, err := Check(s.d, CheckOptions{Data: data, entries: 1 << 16})
+	opt := s.opt()
+	rep, err := Check(s.d, CheckOptions{
+		Data: data, entries: min(max(opt.IndexEntries, 16*opt.Extents), 1<<16),
+	})
 	if s.w.Off() {
 		return nil
 	}
