@@ -150,6 +150,18 @@ func wantCorrupt(t *testing.T, err error, off int64) {
 	}
 }
 
+// A damaged record below the replay start hides those behind it, of which the last is above.
+func TestDamageBelowTheReplayStartHidesNothing(t *testing.T) {
+	for _, h := range harms {
+		t.Run(h.name, func(t *testing.T) {
+			r := threeSegments(t, false)
+			r.par.ReplayStart = r.items[5].seq
+			h.do(r.d, r.header(4))
+			wantCorrupt(t, r.recover(), r.header(4))
+		})
+	}
+}
+
 // What is below the replay start is not needed, and does not matter however damaged it is.
 func TestDamageBelowTheReplayStart(t *testing.T) {
 	for block := range int64(3 * 8) {
