@@ -215,6 +215,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	r := threeSegments(t, false)
 	p := r.d.now[r.segmentStart(0):]
 	le.PutUint16(p[8:], segmentVersion+1)
+	le.PutUint32(p[crcAt:], checksumWithout(p[:segmentHeaderSize]))
 	if err := r.recover(); !errors.Is(err, ErrVersion) {
 		t.Fatalf("error %v", err)
 	}
@@ -225,6 +226,21 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	le.PutUint32(p[crcAt:], checksumWithout(p[:n]))
 	if err := r.recover(); !errors.Is(err, ErrVersion) {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// A version that is damaged is not a newer program's: of a live segment it is damage, and of one below
+// the replay start it does not matter.
+func TestDamagedVersionIsNoNewerOne(t *testing.T) {
+	for bit := range 16 {
+		r := threeSegments(t, false)
+		p := r.d.now[r.segmentStart(0):]
+		le.PutUint16(p[8:], le.Uint16(p[8:])^1<<bit)
+		wantCorrupt(t, r.recover(), r.segmentStart(0))
+		r.par.ReplayStart = r.items[4].seq
+		if err := r.recover(); err != nil {
+			t.Fatalf("bit %d of a free segment's version: %v", bit, err)
+		}
 	}
 }
 
