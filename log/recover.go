@@ -173,7 +173,7 @@ func (r *recovery) wrote(c *cursor, e *entry, at uint32) {
 		}
 		loc := c.payload + at + uint32(i)
 		if isBad(i) {
-			r.replay.Lost(c.hdr.seq, c.hdr.lane, e.node, e.block+i, end-i, loc)
+			r.replay.Lost(c.hdr.seq, c.hdr.lane, e.node, e.block+i, loc, r.crcs[i:end])
 			r.rep.LostBlocks += end - i
 		} else {
 			r.replay.Wrote(c.hdr.seq, c.hdr.lane, e.node, e.block+i, loc, r.crcs[i:end])

@@ -40,7 +40,8 @@ func (*verifier) Wrote(uint64, int, uint32, uint64, uint32, []uint32) {}
 func (*verifier) Zeroed(uint64, int, uint32, uint64, uint64, uint32)  {}
 func (*verifier) Marked(uint64, int, uint16, []byte, uint32)          {}
 
-func (v *verifier) Lost(seq uint64, _ int, node uint32, block, count uint64, loc uint32) {
+func (v *verifier) Lost(seq uint64, _ int, node uint32, block uint64, loc uint32, crcs []uint32) {
+	count := uint64(len(crcs))
 	if len(v.findings) == maxFindings {
 		return
 	}
