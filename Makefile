@@ -30,7 +30,7 @@ GENERATED := bpf/blend_bpfel.go bpf/blend_bpfel.o
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim bench \
+.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim corrupt bench \
 	crash install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
@@ -102,6 +102,11 @@ SIM = env GOGC=400 go test ./placement -run '^TestSimCampaign$$' -count=1 -v -ti
 ## sim: crash simulation of the whole engine, SEEDS=200 more than docs/campaigns.jsonl has
 sim:
 	$(SIM) -record
+
+## corrupt: damage every structure of a small pool, bit by bit and block by block (an hour)
+corrupt:
+	env GOGC=400 go test ./placement -run '^TestCorruption$$' -count=1 -v -timeout 24h -args \
+		-corrupt -record
 
 ## bench: the benchmarks
 bench:

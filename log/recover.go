@@ -24,12 +24,11 @@ type Report struct {
 	CutTails   int    // lanes that end with records that were not durable
 }
 
-// recovery is one run of Recover or Verify.
+// recovery is one run of Recover, or what Verify shares with it.
 type recovery struct {
 	d      Disk
 	geo    Geometry
 	par    RecoverParams
-	deep   bool // read all records, and do without summaries
 	replay Replay
 	rep    Report
 	top    uint64 // highest sequence number seen, of what is dropped too

@@ -63,12 +63,15 @@ func (c *campaign) add(r *simResult) {
 }
 
 // record appends the figures to the file.
-func (c *campaign) record() error {
+func (c *campaign) record() error { return appendRecord(c) }
+
+// appendRecord appends a line to the file of all campaigns.
+func appendRecord(figures any) error {
 	f, err := os.OpenFile(campaignFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	line, err := json.Marshal(c)
+	line, err := json.Marshal(figures)
 	if err == nil {
 		_, err = f.Write(append(line, '\n'))
 	}
