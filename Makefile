@@ -32,8 +32,8 @@ GENERATED := $(foreach o,blend requests,bpf/$(o)_bpfel.go bpf/$(o)_bpfel.o)
 VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
-.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope bench \
-	crash kills campaigns install uninstall clean FORCE
+.PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope corrupt \
+	bench crash kills campaigns install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -111,6 +111,11 @@ SCOPE = env GOGC=400 go test ./placement -run '^Test(Scope|Nth)$$' -count=1 -v -
 ## scope: every crash of short sequences, SEQUENCES=450 more than recorded, and every failing I/O
 scope:
 	$(SCOPE) -record
+
+## corrupt: damage every structure of a small pool, bit by bit and block by block (an hour)
+corrupt:
+	env GOGC=400 go test ./placement -run '^TestCorruption$$' -count=1 -v -timeout 24h -args \
+		-corrupt -record
 
 ## bench: the benchmarks
 bench:

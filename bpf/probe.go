@@ -1,6 +1,7 @@
 // Package bpf is unblend's side of the kernel's BPF: the analysis of the streams of writes, which runs
 // in the kernel (blend.bpf.c, Analyzer), the way of single requests (requests.bpf.c, Requests), and what
-// tracing needs of the kernel, found out by trying (Probe). The daemon has no BPF and does not import this package; the tracer and doctor do.
+// tracing needs of the kernel, found out by trying (Probe). The daemon has no BPF and does not import this
+// package; the tracer and doctor do.
 //
 // Tracing attaches programs of type BPF_PROG_TYPE_TRACING to the block layer's raw tracepoints
 // (tp_btf): of the kinds of tracing program that Linux 6.12 to 7.3 have, it alone may take a

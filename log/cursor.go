@@ -42,7 +42,7 @@ func newCursor(r *recovery, chain []link) *cursor {
 // enter begins with the present segment.
 func (c *cursor) enter() {
 	c.at, c.summary, c.left = 1, nil, 0
-	if c.link().end != 0 && !c.rec.deep {
+	if c.link().end != 0 {
 		c.readSummary()
 	}
 }

@@ -150,6 +150,18 @@ func wantCorrupt(t *testing.T, err error, off int64) {
 	}
 }
 
+// A damaged record below the replay start hides those behind it, of which the last is above.
+func TestDamageBelowTheReplayStartHidesNothing(t *testing.T) {
+	for _, h := range harms {
+		t.Run(h.name, func(t *testing.T) {
+			r := threeSegments(t, false)
+			r.par.ReplayStart = r.items[5].seq
+			h.do(r.d, r.header(4))
+			wantCorrupt(t, r.recover(), r.header(4))
+		})
+	}
+}
+
 // What is below the replay start is not needed, and does not matter however damaged it is.
 func TestDamageBelowTheReplayStart(t *testing.T) {
 	for block := range int64(3 * 8) {
@@ -167,23 +179,55 @@ func TestDamageBelowTheReplayStart(t *testing.T) {
 	}
 }
 
-func TestVerifyFindsDamage(t *testing.T) {
+// Verify finds what recovery does not look at: headers that a summary stands for, and summaries.
+func TestVerifyFindsAndMends(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		at    func(r *rig) int64
+		trace bool
+	}{
+		{"record header", func(r *rig) int64 { return r.header(1) }, false},
+		{"record header of the second segment", func(r *rig) int64 { return r.header(2) }, false},
+		{"summary", func(r *rig) int64 { return r.summary(1) }, true},
+	} {
+		for _, h := range harms {
+			t.Run(c.name+", "+h.name, func(t *testing.T) {
+				r := threeSegments(t, false)
+				if f, err := Verify(r.d, r.geo, r.par, false); len(f) != 0 || err != nil {
+					t.Fatalf("without damage: %v, %v", f, err)
+				}
+				h.do(r.d, c.at(r))
+				for _, mend := range []bool{false, true} {
+					f, err := Verify(r.d, r.geo, r.par, mend)
+					if err != nil || len(f) != 1 || f[0].Trace != c.trace || f[0].Mended != mend ||
+						f[0].Off != c.at(r) {
+						t.Fatalf("findings %+v, %v", f, err)
+					}
+					wantCorrupt(t, f[0].Err, c.at(r))
+				}
+				delete(r.d.bad, c.at(r)) // it was written
+				if f, err := Verify(r.d, r.geo, r.par, false); len(f) != 0 || err != nil {
+					t.Fatalf("mended, but: %v, %v", f, err)
+				}
+				for id := range uint64(4) { // now those that were mended are what it reads
+					clear(r.d.now[r.summary(id):][:BlockSize])
+				}
+				if err := r.recover(); err != nil {
+					t.Fatal(err)
+				}
+				r.wantOutcome(all)
+			})
+		}
+	}
+}
+
+// What recovery cannot do without is an error of Verify, too.
+func TestVerifyEndsAsRecoveryDoes(t *testing.T) {
 	r := threeSegments(t, false)
-	if f, rep := Verify(r.d, r.geo, r.par); len(f) != 0 || rep.Records != 6 || rep.Summaries != 0 {
-		t.Fatalf("findings %v, %+v", f, rep)
-	}
-	harms[0].do(r.d, r.payload(1)+BlockSize)
-	harms[0].do(r.d, r.payload(2))
-	f, _ := Verify(r.d, r.geo, r.par)
-	if len(f) != 2 || f[0].Off != r.payload(1)+BlockSize || f[1].Off != r.payload(2) {
-		t.Fatalf("findings %v", f)
-	}
-	wantCorrupt(t, f[0].Err, f[0].Off)
-	harms[0].do(r.d, r.header(3))
-	f, _ = Verify(r.d, r.geo, r.par)
-	if len(f) != 3 || f[2].Off != r.header(3) {
-		t.Fatalf("findings %v", f)
-	}
+	harms[0].do(r.d, r.summary(1))
+	harms[0].do(r.d, r.header(1))
+	_, err := Verify(r.d, r.geo, r.par, true)
+	wantCorrupt(t, err, r.header(1))
 }
 
 func TestOlderRootIsRefused(t *testing.T) {
@@ -203,6 +247,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	r := threeSegments(t, false)
 	p := r.d.now[r.segmentStart(0):]
 	le.PutUint16(p[8:], segmentVersion+1)
+	le.PutUint32(p[crcAt:], checksumWithout(p[:segmentHeaderSize]))
 	if err := r.recover(); !errors.Is(err, ErrVersion) {
 		t.Fatalf("error %v", err)
 	}
@@ -213,6 +258,21 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	le.PutUint32(p[crcAt:], checksumWithout(p[:n]))
 	if err := r.recover(); !errors.Is(err, ErrVersion) {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// A version that is damaged is not a newer program's: of a live segment it is damage, and of one below
+// the replay start it does not matter.
+func TestDamagedVersionIsNoNewerOne(t *testing.T) {
+	for bit := range 16 {
+		r := threeSegments(t, false)
+		p := r.d.now[r.segmentStart(0):]
+		le.PutUint16(p[8:], le.Uint16(p[8:])^1<<bit)
+		wantCorrupt(t, r.recover(), r.segmentStart(0))
+		r.par.ReplayStart = r.items[4].seq
+		if err := r.recover(); err != nil {
+			t.Fatalf("bit %d of a free segment's version: %v", bit, err)
+		}
 	}
 }
 

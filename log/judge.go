@@ -9,8 +9,8 @@ import "fmt"
 func (c *cursor) judge(reason string) (tail bool, err error) {
 	if c.isHead() {
 		p := c.prove()
-		if p.durable <= c.seq || p.durable < c.rec.par.ReplayStart {
-			return true, nil
+		if p.durable <= c.seq || p.seq < c.rec.par.ReplayStart {
+			return true, nil // what is below the replay start hides nothing if nothing else follows
 		}
 	}
 	if reason == "" {

@@ -24,12 +24,11 @@ type Report struct {
 	CutTails   int    // lanes that end with records that were not durable
 }
 
-// recovery is one run of Recover or Verify.
+// recovery is one run of Recover, or what Verify shares with it.
 type recovery struct {
 	d      Disk
 	geo    Geometry
 	par    RecoverParams
-	deep   bool // read all records, and do without summaries
 	replay Replay
 	rep    Report
 	top    uint64 // highest sequence number seen, of what is dropped too
@@ -193,7 +192,7 @@ func (r *recovery) wrote(c *cursor, e *entry, at uint32) {
 		}
 		loc := c.payload + at + uint32(i)
 		if isBad(i) {
-			r.replay.Lost(c.hdr.seq, c.hdr.lane, e.node, e.block+i, end-i, loc)
+			r.replay.Lost(c.hdr.seq, c.hdr.lane, e.node, e.block+i, loc, r.crcs[i:end])
 			r.rep.LostBlocks += end - i
 		} else {
 			r.replay.Wrote(c.hdr.seq, c.hdr.lane, e.node, e.block+i, loc, r.crcs[i:end])

@@ -341,7 +341,8 @@ func (p *rigReplay) Marked(seq uint64, lane int, kind uint16, body []byte, loc u
 	p.found(it, seq, 1)
 }
 
-func (p *rigReplay) Lost(seq uint64, lane int, node uint32, block, count uint64, loc uint32) {
+func (p *rigReplay) Lost(seq uint64, lane int, node uint32, block uint64, loc uint32, crcs []uint32) {
+	count := uint64(len(crcs))
 	it := (*rig)(p).check(seq, lane, block, count, loc, nil)
 	p.lost += int(count)
 	p.found(it, seq, count)

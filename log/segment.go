@@ -85,6 +85,9 @@ func (h *segmentHeader) decode(p []byte, pool uuid, index uint32) (reason string
 		return "another pool's UUID", nil
 	}
 	version := le.Uint16(p[8:])
+	if version > segmentVersion && onlyVersionDiffers(p) {
+		return fmt.Sprintf("version %d, by its checksum %d", version, segmentVersion), nil
+	}
 	if version > segmentVersion {
 		return "", fmt.Errorf("%w: segment %d has version %d", ErrVersion, index, version)
 	}
@@ -104,6 +107,15 @@ func (h *segmentHeader) decode(p []byte, pool uuid, index uint32) (reason string
 	copy(h.pred.nonce[:], p[96:])
 	h.pred.lastSeq = le.Uint64(p[112:])
 	return h.validate(index, version), nil
+}
+
+// onlyVersionDiffers reports whether p would be a header if its version were this program's: then no
+// newer program wrote it, but the version is damaged.
+func onlyVersionDiffers(p []byte) bool {
+	var h [segmentHeaderSize]byte
+	copy(h[:], p)
+	le.PutUint16(h[8:], segmentVersion)
+	return checksumWithout(h[:]) == le.Uint32(h[crcAt:])
 }
 
 // validate checks what the checksum cannot: that the header belongs here and makes sense.

@@ -185,7 +185,7 @@ func (r *replay) Wrote(seq uint64, _ int, _ uint32, block uint64, loc uint32, cr
 func (r *replay) Zeroed(uint64, int, uint32, uint64, uint64, uint32) {}
 func (r *replay) Marked(uint64, int, uint16, []byte, uint32)         {}
 
-func (r *replay) Lost(seq uint64, _ int, _ uint32, block, count uint64, loc uint32) {
+func (r *replay) Lost(_ uint64, _ int, _ uint32, block uint64, _ uint32, _ []uint32) {
 	r.t.Fatalf("item %d lost", block/8)
 }
 

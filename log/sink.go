@@ -24,7 +24,7 @@ type Sink interface {
 // Replay is told by recovery what the log holds, in sequence order over all lanes.
 type Replay interface {
 	Entries
-	// Lost: count blocks of node from block on were acknowledged and are damaged in the log,
+	// Lost: len(crcs) blocks of node from block on were acknowledged and are damaged in the log,
 	// where they lie from loc on.
-	Lost(seq uint64, lane int, node uint32, block, count uint64, loc uint32)
+	Lost(seq uint64, lane int, node uint32, block uint64, loc uint32, crcs []uint32)
 }

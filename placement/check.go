@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,7 @@ import (
 
 // CheckOptions says how much Check does.
 type CheckOptions struct {
-	Data     bool // read every block of data and verify its checksum
+	Data     bool // read every block of data, and all records of the log, and verify their checksums
 	Repair   bool // write the good copy of a structure over the bad one
 	Progress func(done, total int64)
 
@@ -22,7 +23,7 @@ type CheckReport struct {
 	Label    Label
 	Root     Root
 	Problems []Problem
-	Notes    []Problem // what is no damage: traces of a crash, which the next start mends; counts
+	Notes    []Problem // what need not be damage: what a crash leaves, and the next start mends; counts
 	Repaired int       // bad copies that were written anew
 
 	Volumes, Pages, Blocks uint64 // nodes, metadata pages and data blocks that are reachable
@@ -65,6 +66,7 @@ type checker struct {
 	tops   map[*node]uint32
 	unread map[*node]bool
 	p      *Pool // with the log replayed into its index
+	noLog  bool  // it could not be replayed as a whole
 	mem    []byte
 }
 
@@ -72,7 +74,7 @@ type checker struct {
 // error says why it could not look further.
 func Check(d Disks, opt CheckOptions) (*CheckReport, error) {
 	c := &checker{opt: opt, rep: &CheckReport{}, mem: alignedBytes(2 * log.BlockSize)}
-	c.d, c.readOnly = d, true
+	c.d, c.readOnly, c.rescue = d, true, true
 	if err := c.readLabels(); err != nil {
 		return c.rep, err
 	}
@@ -154,10 +156,7 @@ func (c *checker) both(structure string, block uint64, crc uint32, p []byte) boo
 			at := c.label.locate(home, block)
 			fixed = c.d[at.dev].WriteAt(p, at.off) == nil && c.d[at.dev].Flush() == nil
 		}
-		if fixed {
-			c.mended++
-		}
-		c.problem(structure, fixed, errs[i])
+		c.found(structure, false, fixed, errs[i])
 	}
 	return good
 }
@@ -193,38 +192,48 @@ func (c *checker) checkLabel(dev log.Dev, off int64) {
 	if err == nil && got.Sequence != c.label.Sequence {
 		err = at.corrupt("label: sequence", c.label.Sequence, got.Sequence)
 	}
-	first := len(c.d.homes()) == 2 && !c.d.one() && at == c.label.copies()[0]
-	if err != nil && (c.unfinished() || first) {
-		c.rep.Notes = append(c.rep.Notes, Problem{"label", err, false})
-		return
+	if errors.Is(err, ErrNotPool) && c.d[dev].ReadAt(c.mem[:log.BlockSize], off) == nil {
+		err = at.corrupt("label: magic", binary.LittleEndian.Uint64([]byte(labelMagic)),
+			binary.LittleEndian.Uint64(c.mem))
 	}
-	c.repairHeader("label", dev, off, err, func(b []byte) { c.label.encodeCopy(b, dev, off) })
+	first := len(c.d.homes()) == 2 && !c.d.one() && at == c.label.copies()[0]
+	trace := c.unfinished() || first
+	c.repairHeader("label", trace, dev, off, err, func(b []byte) { c.label.encodeCopy(b, dev, off) })
 }
 
 // noteRoot notes that one home lacks the newest root. A crash between the two writes of a root does
 // that, so it is damage only when nothing else can have done it; the next start mends it anyway.
 func (c *checker) noteRoot(dev log.Dev, off int64, err error) {
-	if err != nil && dev == log.Capacity && len(c.d.homes()) == 2 {
-		c.rep.Notes = append(c.rep.Notes, Problem{"root", err, false})
-		return
-	}
-	c.repairHeader("root", dev, off, err, func(b []byte) { c.root.Encode(b, dev, off) })
+	trace := dev == log.Capacity && len(c.d.homes()) == 2
+	c.repairHeader("root", trace, dev, off, err, func(b []byte) { c.root.Encode(b, dev, off) })
 }
 
-// repairHeader notes a bad copy of a header and writes it anew if that is wanted.
-func (c *checker) repairHeader(what string, dev log.Dev, off int64, err error, enc func([]byte)) {
+// repairHeader notes a bad copy of a header, or what a crash can have left of it, and writes it anew if
+// that is wanted.
+func (c *checker) repairHeader(what string, trace bool, dev log.Dev, off int64, err error,
+	enc func([]byte),
+) {
 	if err == nil {
 		return
 	}
 	fixed := false
 	if c.opt.Repair && !errors.Is(err, ErrVersion) {
 		enc(c.mem)
-		if c.d[dev].WriteAt(c.mem[:log.BlockSize], off) == nil && c.d[dev].Flush() == nil {
-			fixed = true
-			c.mended++
-		}
+		fixed = c.d[dev].WriteAt(c.mem[:log.BlockSize], off) == nil && c.d[dev].Flush() == nil
 	}
-	c.problem(what, fixed, fmt.Errorf("%s device, offset %d: %w", dev, off, err))
+	c.found(what, trace, fixed, fmt.Errorf("%s device, offset %d: %w", dev, off, err))
+}
+
+// found notes damage to something of which there is another copy, or what a crash leaves too.
+func (c *checker) found(what string, trace, fixed bool, err error) {
+	if fixed {
+		c.mended++
+	}
+	if trace {
+		c.rep.Notes = append(c.rep.Notes, Problem{what, err, fixed})
+		return
+	}
+	c.problem(what, fixed, err)
 }
 
 // checkEntries is the size of the index into which the log is replayed: more than any log that a
@@ -237,8 +246,8 @@ func (c *checker) replayLog() error {
 	setDefault(&c.opt.entries, checkEntries)
 	opt := Options{
 		IndexEntries: c.opt.entries, Frames: minFrames, BatchBlocks: 1, FreedRuns: minFrames,
-		Extents: c.opt.entries / 16, Rand: func([]byte) {}, Wall: func() int64 { return 0 },
-		Lanes: 1, NoReplacement: true,
+		Extents: max(c.opt.entries/16, minExtents), Rand: func([]byte) {},
+		Wall: func() int64 { return 0 }, Lanes: 1, NoReplacement: true,
 	}
 	if err := opt.complete(); err != nil {
 		return err
@@ -255,12 +264,28 @@ func (c *checker) replayLog() error {
 	if c.d[log.Fast] == nil {
 		return nil
 	}
-	c.problem("log", false, c.p.replayLog(c.d[log.Fast]))
+	if err := c.p.replayLog(c.d[log.Fast]); err != nil {
+		c.problem("log", false, err)
+		c.noLog = true // which blocks were written in place since the checkpoint, is not known
+		return nil
+	}
 	c.rep.LogBlocks = c.p.dirtyData
 	if c.opt.Data {
+		c.checkLogHeads()
+	}
+	if c.opt.Data || c.p.replayed.LostBlocks > 0 {
 		c.checkLogData()
 	}
 	return nil
+}
+
+// checkLogHeads verifies what a start does not look at because the log has it twice.
+func (c *checker) checkLogHeads() {
+	found, err := log.Verify(c.d[log.Fast], c.label.geometry(1), c.root.replayParams(), c.opt.Repair)
+	for _, f := range found {
+		c.found("log", f.Trace, f.Mended, f.Err)
+	}
+	c.problem("log", false, err)
 }
 
 // checkLogData verifies the newest content of every block that is in the log.

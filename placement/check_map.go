@@ -140,7 +140,7 @@ func (c *checker) checkBlock(n *node, e Entry, at uint64) {
 		used := c.root.Blocks - c.root.FreeBlocks
 		c.opt.Progress(int64(c.rep.Blocks), int64(used))
 	}
-	if !c.opt.Data || c.unread[n] {
+	if !c.opt.Data || c.unread[n] || c.noLog {
 		return
 	}
 	if _, dirty := c.p.index.get(n.line.id, n.rec.ID, at); dirty || c.p.zeros.covers(n.rec.ID, at) {

@@ -51,7 +51,7 @@ type indexSegment struct {
 
 // dirty is what the index says about a block.
 type dirty struct {
-	loc   uint32 // block of the log area; of zeros and lost blocks, the record's
+	loc   uint32 // block of the log area; of zeros, the record's
 	crc   uint32
 	flags uint8
 }

@@ -17,6 +17,7 @@ type opener struct {
 	label    Label
 	root     Root
 	readOnly bool // nothing may be written
+	rescue   bool // a device without a label is ours if it has our roots: the operator named it
 	mended   int  // pages of which one copy was bad and has been written anew
 }
 
@@ -140,9 +141,7 @@ func (p *Pool) replayLog(fast log.Disk) error {
 	p.replaying = true
 	defer func() { p.replaying = false }()
 	var err error
-	p.ring, p.replayed, err = log.Recover(fast, p.label.geometry(p.opt.Lanes), log.RecoverParams{
-		UUID: p.label.Pool, ReplayStart: p.root.Replay, Generation: p.root.Generation,
-	}, p)
+	p.ring, p.replayed, err = log.Recover(fast, p.label.geometry(p.opt.Lanes), p.root.replayParams(), p)
 	if err == nil {
 		err = p.replayErr
 	}
@@ -150,13 +149,22 @@ func (p *Pool) replayLog(fast log.Disk) error {
 	return err
 }
 
+// replayParams returns what the log has to know for a replay from this root.
+func (r *Root) replayParams() log.RecoverParams {
+	return log.RecoverParams{UUID: r.Pool, ReplayStart: r.Replay, Generation: r.Generation}
+}
+
 // readLabels reads the labels of all devices, checks that they belong together and to the devices
 // they are on, and keeps the newest.
 func (o *opener) readLabels() error {
 	var newest *Label
 	var damaged error
+	var unlabelled []log.Dev
 	for _, dev := range o.d.homes() {
 		l, err := readLabel(o.d, dev)
+		if errors.Is(err, ErrNotPool) {
+			unlabelled = append(unlabelled, dev)
+		}
 		if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotPool) {
 			damaged = errors.Join(damaged, fmt.Errorf("%s device: %w", dev, err))
 			continue // the other copy may do, and says what it belongs to
@@ -174,8 +182,10 @@ func (o *opener) readLabels() error {
 	if newest == nil {
 		return damaged
 	}
-	if errors.Is(damaged, ErrNotPool) && !o.d.one() {
-		return damaged // no label at all on one of two devices: somebody else's
+	for _, dev := range unlabelled { // on one of two devices: somebody else's
+		if !o.d.one() && !(o.rescue && o.hasRoot(newest, dev)) {
+			return damaged
+		}
 	}
 	for _, dev := range o.d.homes() {
 		if size := uint64(o.d[dev].Size()); size < newest.Sizes[dev] {
@@ -185,6 +195,21 @@ func (o *opener) readLabels() error {
 	}
 	o.label = *newest
 	return nil
+}
+
+// hasRoot reports whether a device has a root of the pool where the label of the other one says.
+func (o *opener) hasRoot(l *Label, dev log.Dev) bool {
+	block := alignedBytes(log.BlockSize)
+	for slot := range uint64(rootSlots) {
+		off := rootOffset(l, dev, slot)
+		if o.d[dev].ReadAt(block, off) != nil {
+			continue
+		}
+		if _, err := DecodeRoot(block, l.Pool, dev, off); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // readLabel reads the label of one device: in block 0, or on a one-device pool in the last.

@@ -80,15 +80,15 @@ func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc u
 }
 
 // Lost records that an acknowledged block in the log is unreadable.
-func (p *Pool) Lost(seq uint64, _ int, node uint32, block, count uint64, loc uint32) {
-	n := p.enter(node, loc, int(count), 0)
+func (p *Pool) Lost(seq uint64, _ int, node uint32, block uint64, loc uint32, crcs []uint32) {
+	n := p.enter(node, loc, len(crcs), 0)
 	if n == nil {
 		return
 	}
-	for b := block; b < block+count; b++ {
-		p.putDirty(n, b, 0, loc, dirtyLost)
+	for i, crc := range crcs {
+		p.putDirty(n, block+uint64(i), crc, loc+uint32(i), dirtyLost)
 	}
-	p.stats.LostBlocks += count
+	p.stats.LostBlocks += uint64(len(crcs))
 }
 
 func (p *Pool) putDirty(n *node, block uint64, crc, loc uint32, flags uint8) {

@@ -21,8 +21,9 @@ func checkCommand() *command {
 		long: `Expands the maps of all volumes and compares what is reachable with what counts as
 in use: labels, roots, log, maps, bitmaps, with their checksums. POOL is as with serve.
 
---data reads every block of data too. --repair writes the good copy of a structure
-over the bad one; without it nothing is written.
+--data reads every block of data and all records of the log, too. --repair writes the good
+copy of a structure over the bad one; without it nothing is written. What a crash leaves
+behind as well, and the next start mends, is a note and no damage.
 Exit code 5: damage was found that is not repaired.`,
 		examples: []string{
 			"unblend check /dev/nvme0n1p3", "unblend check /var/lib/unblend/pool --data",
@@ -37,7 +38,7 @@ Exit code 5: damage was found that is not repaired.`,
 }
 
 func check(ctx context.Context, in *invocation, opt placement.CheckOptions) error {
-	pool, err := device.OpenPool(in.args, device.PoolOptions{ReadOnly: !opt.Repair})
+	pool, err := device.OpenPool(in.args, device.PoolOptions{ReadOnly: !opt.Repair, Unlabelled: true})
 	if err != nil {
 		return adviseCheck(err)
 	}
@@ -82,17 +83,13 @@ func adviseCheck(err error) error {
 func checkResult(rep *placement.CheckReport, opt placement.CheckOptions, stopped error,
 ) control.CheckResult {
 	r := control.CheckResult{
-		Schema: control.SchemaCheck, State: control.CheckOK, Problems: []control.CheckProblem{},
+		Schema: control.SchemaCheck, State: control.CheckOK,
+		Problems: checkProblems(rep.Problems), Notes: checkProblems(rep.Notes),
 		Repaired: rep.Repaired, Volumes: rep.Volumes, Pages: rep.Pages, Blocks: rep.Blocks,
 		LogBlocks: rep.LogBlocks, BadBlocks: rep.BadBlocks, Data: opt.Data,
 	}
 	if rep.Label.Pool != (placement.UUID{}) {
 		r.UUID = units.FormatUUID(rep.Label.Pool)
-	}
-	for _, p := range rep.Problems {
-		r.Problems = append(r.Problems, control.CheckProblem{
-			Structure: p.Structure, Message: units.Printable(p.Err.Error()), Repaired: p.Repaired,
-		})
 	}
 	if stopped != nil {
 		r.Problems = append(r.Problems, control.CheckProblem{
@@ -108,14 +105,27 @@ func checkResult(rep *placement.CheckReport, opt placement.CheckOptions, stopped
 	return r
 }
 
+func checkProblems(found []placement.Problem) []control.CheckProblem {
+	list := []control.CheckProblem{}
+	for _, p := range found {
+		list = append(list, control.CheckProblem{
+			Structure: p.Structure, Message: units.Printable(p.Err.Error()), Repaired: p.Repaired,
+		})
+	}
+	return list
+}
+
 func checkText(path string, r control.CheckResult) string {
 	s := ""
-	for _, p := range r.Problems {
-		repaired := ""
+	for i, p := range append(r.Problems[:len(r.Problems):len(r.Problems)], r.Notes...) {
+		note, repaired := "", ""
+		if i >= len(r.Problems) {
+			note = "note: "
+		}
 		if p.Repaired {
 			repaired = " (repaired)"
 		}
-		s += fmt.Sprintf("%s: %s%s\n", p.Structure, p.Message, repaired)
+		s += fmt.Sprintf("%s%s: %s%s\n", note, p.Structure, p.Message, repaired)
 	}
 	data := "data not read"
 	if r.Data {

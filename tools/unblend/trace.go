@@ -108,19 +108,21 @@ plot needs neither root nor the daemon; without --svg and --png it makes FILE.sv
 			"unblend trace events --sample 100 --json", "unblend trace record today.trace --seconds 30",
 			"unblend trace plot today.trace --svg today.svg --png today.png",
 		},
-		setup: func(fs *pflag.FlagSet) action {
-			o := traceOptions{flags: fs}
-			fs.Var(&o.length, "seconds", "end after this long (60, 5min)")
-			fs.StringArrayVar(&o.only, "volume", nil, "only the volume of this `NAME`; may be repeated")
-			fs.Float64Var(&o.destage.SeekMillis, "seek-ms", 8, "`MS` that a seek of the disk takes")
-			fs.Float64Var(&o.destage.MBPerSecond, "mbps", 150, "`MB` that the disk writes a second")
-			fs.BoolVar(&o.destage.Verify, "verify", false, "compare with the daemon's counters")
-			fs.IntVar(&o.sample, "sample", 1, "take one request in `N`, by chance")
-			fs.StringVar(&o.svg, "svg", "", "write the picture to this `FILE`, as SVG")
-			fs.StringVar(&o.png, "png", "", "write the picture to this `FILE`, as PNG")
-			return o.run
-		},
+		setup: traceFlags,
 	}
+}
+
+func traceFlags(fs *pflag.FlagSet) action {
+	o := traceOptions{flags: fs}
+	fs.Var(&o.length, "seconds", "end after this long (60, 5min)")
+	fs.StringArrayVar(&o.only, "volume", nil, "only the volume of this `NAME`; may be repeated")
+	fs.Float64Var(&o.destage.SeekMillis, "seek-ms", 8, "`MS` that a seek of the disk takes")
+	fs.Float64Var(&o.destage.MBPerSecond, "mbps", 150, "`MB` that the disk writes a second")
+	fs.BoolVar(&o.destage.Verify, "verify", false, "compare with the daemon's counters")
+	fs.IntVar(&o.sample, "sample", 1, "take one request in `N`, by chance")
+	fs.StringVar(&o.svg, "svg", "", "write the picture to this `FILE`, as SVG")
+	fs.StringVar(&o.png, "png", "", "write the picture to this `FILE`, as PNG")
+	return o.run
 }
 
 // traceOptions say how long to trace and what to show.

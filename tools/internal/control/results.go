@@ -32,6 +32,7 @@ type CheckResult struct {
 	UUID      string         `json:"uuid,omitempty" doc:"of the pool"`
 	State     string         `json:"state" doc:"ok, repaired or damaged"`
 	Problems  []CheckProblem `json:"problems" doc:"what is not as it should be"`
+	Notes     []CheckProblem `json:"notes" doc:"what a crash leaves, too; the next start mends it"`
 	Repaired  int            `json:"repaired" doc:"bad copies that were written anew"`
 	Volumes   uint64         `json:"volumes" doc:"reachable"`
 	Pages     uint64         `json:"pages" doc:"metadata pages, reachable"`

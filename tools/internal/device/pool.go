@@ -27,6 +27,7 @@ type Pool struct {
 type PoolOptions struct {
 	ReadOnly   bool          // for check: nobody else writes meanwhile either
 	WithoutLog bool          // leave the fast device alone, which may be lost
+	Unlabelled bool          // of two that are named, one may have no label: check looks whose it is
 	Wait       time.Duration // how long to try again while a device is in use
 	Waiting    func(error)   // called once before that
 }
@@ -113,7 +114,7 @@ func (p *Pool) add(path string, opt PoolOptions) (*Device, error) {
 		err = p.place(d, l)
 	}
 	switch {
-	case errors.Is(err, placement.ErrDamaged):
+	case errors.Is(err, placement.ErrDamaged), opt.Unlabelled && errors.Is(err, placement.ErrNotPool):
 		return d, fmt.Errorf("%s: %w", path, err)
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), d.Close())

@@ -162,6 +162,34 @@ func TestOpenPoolDamagedLabel(t *testing.T) {
 	}
 }
 
+// TestOpenPoolUnlabelled holds that a device without a label is taken only where that was asked for.
+func TestOpenPoolUnlabelled(t *testing.T) {
+	for bad := range 2 {
+		p := format(t)
+		flip(t, p[bad], 3)
+		if _, err := OpenPool(p, PoolOptions{}); !errors.Is(err, placement.ErrNotPool) {
+			t.Errorf("label %d gone: %v", bad, err)
+		}
+		pool, err := OpenPool(p, PoolOptions{Unlabelled: true})
+		if err != nil || pool.Devices[bad].Path() != p[bad] {
+			t.Fatalf("label %d gone: %v", bad, err)
+		}
+		rep, err := placement.Check(pool.Disks(), placement.CheckOptions{Repair: true})
+		if err != nil || rep.Repaired != 1 {
+			t.Errorf("label %d gone: %+v, %v", bad, rep, err)
+		}
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+		if pool, err = OpenPool(p, PoolOptions{}); err != nil {
+			t.Fatalf("label %d written anew: %v", bad, err)
+		}
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestOpenPoolOfOne(t *testing.T) {
 	p := format(t, filepath.Join(t.TempDir(), "one"))
 	check := func(what string, want error) {
