@@ -93,7 +93,9 @@ func newCorruptPool(t *testing.T, one bool) *corruptPool {
 	if one {
 		size[log.Fast] = 2400 * log.BlockSize
 	}
-	r.disk = w.NewDisk(simdisk.Config{Name: "fast", Size: size[log.Fast], SectorSize: 4096, Timing: simdisk.P3700()})
+	r.disk = w.NewDisk(simdisk.Config{
+		Name: "fast", Size: size[log.Fast], SectorSize: 4096, Timing: simdisk.P3700(),
+	})
 	r.capacity = r.disk
 	if !one {
 		r.capacity = w.NewDisk(simdisk.Config{

@@ -107,7 +107,9 @@ func (c *corruptPool) try(h harm) error {
 }
 
 // findings returns what check has found at a place, and what else, without what a pool unharmed has.
-func (c *corruptPool) findings(rep *CheckReport, at place, structure string) (named *Problem, others []Problem) {
+func (c *corruptPool) findings(rep *CheckReport, at place, structure string) (
+	named *Problem, others []Problem,
+) {
 	for _, pr := range append(rep.Problems, rep.Notes...) {
 		where, ok := placeOf(pr.Err)
 		if c.one {
@@ -155,7 +157,8 @@ func (c *corruptPool) readAll(d Disks, h harm, want fate) error {
 		is, bad := readNode(p, d, name)
 		for b := range int64(len(was)) / log.BlockSize {
 			at := blockOf{name, b}
-			differs := !bytes.Equal(is[b*log.BlockSize:(b+1)*log.BlockSize], was[b*log.BlockSize:(b+1)*log.BlockSize])
+			from, to := b*log.BlockSize, (b+1)*log.BlockSize
+			differs := !bytes.Equal(is[from:to], was[from:to])
 			switch {
 			case bad[b] != (gone[at] && want == lost):
 				return fmt.Errorf("%s, block %d: cannot be read %v (%v)", name, b, bad[b], p.stats.LastError)
