@@ -22,7 +22,7 @@ import (
 func machineTime() time.Duration {
 	for _, name := range []string{
 		"UNBLEND_KILLS", "UNBLEND_CUTS", "UNBLEND_SECONDS", "UNBLEND_CLONES", "UNBLEND_SNAPSHOTS",
-		"UNBLEND_FULL_MIB", "UNBLEND_WRITERS",
+		"UNBLEND_FULL_MIB", "UNBLEND_WRITERS", "UNBLEND_PICTURE",
 	} {
 		if os.Getenv(name) != "" {
 			return 2 * time.Hour
@@ -111,6 +111,7 @@ func machine(t *testing.T, stage string) vm.Config {
 	}
 	cfg := vm.Config{
 		Kernel: os.Getenv("UNBLEND_VM_KERNEL"), Files: []string{self, bin}, Timeout: machineTime(),
+		Counted: os.Getenv("UNBLEND_COUNTED") != "",
 		Command: "exec /vm/" + filepath.Base(self) + " -test.v -test.timeout=" +
 			machineTime().String() + " -test.run=" + vm.Quote("^"+t.Name()+"$"),
 		Env:    []string{"UNBLEND_STAGE=" + stage},

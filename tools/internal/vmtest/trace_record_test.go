@@ -189,3 +189,51 @@ func (g *guest) compareRecord(file string) {
 		}
 	}
 }
+
+// TestTracePicture makes the picture of 16 guests that docs has.
+func TestTracePicture(t *testing.T) {
+	const guests = 16
+	if !inGuest() {
+		path := os.Getenv("UNBLEND_PICTURE")
+		if path == "" {
+			t.Skip("takes long: runs only with a file in UNBLEND_PICTURE")
+		}
+		cfg := machine(t, "")
+		cfg.Share = t.TempDir()
+		run(t, cfg)
+		for name, ext := range map[string]string{"trace.svg": "", "trace.png": ".png", "trace": ".trace"} {
+			text, err := os.ReadFile(filepath.Join(cfg.Share, name))
+			if err == nil {
+				err = os.WriteFile(path+ext, text, 0o644)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		return
+	}
+	g := newGuest(t)
+	p := g.nullPool()
+	g.format(p)
+	d := g.serve(p)
+	lines := []string{
+		"[global]", "direct=1", "ioengine=libaio", "iodepth=2", "randseed=5", "time_based=1", "runtime=25",
+	}
+	for i := range guests {
+		path := g.create(fmt.Sprintf("vm%02d", i+1), "40M")
+		kind := [...]string{
+			"rw=write,bs=16k,rate_iops=40", "rw=randwrite,bs=4k,rate_iops=30", "rw=write,bs=32k,rate_iops=16",
+			"rw=randwrite,bs=8k,rate_iops=24",
+		}[i%4]
+		lines = append(lines, fmt.Sprintf("[vm%02d]", i+1), "filename="+path)
+		lines = append(lines, strings.Split(kind, ",")...)
+	}
+	fio := g.fio(lines)
+	time.Sleep(4 * time.Second) // until all are under way and the first are destaged
+	g.Log(g.do("trace", "record", "/rw/trace", "--seconds=8"))
+	g.Log(g.do("trace", "blend", "--seconds=4"))
+	g.Log(g.do("trace", "latency", "--seconds=4"))
+	fio.wait()
+	g.do("trace", "plot", "/rw/trace", "--svg=/rw/trace.svg", "--png=/rw/trace.png")
+	g.stop(d)
+}
