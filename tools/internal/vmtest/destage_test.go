@@ -43,8 +43,8 @@ func TestTraceDestage(t *testing.T) {
 		x.Logged != x.Absorbed+x.Dropped+x.Destaged+x.Lost+uint64(x.LiveChange) {
 		t.Errorf("%+v", x)
 	}
-	// The log was full enough to be destaged now and then, so a little was moved more than once.
-	if x.Destaged < left || x.Destaged > 2*left {
+	// What was destaged while the writes went on, in a pause that a busy host made, was moved again.
+	if x.Destaged < left || x.Destaged > writes*block {
 		t.Errorf("%d bytes destaged, %d touched", x.Destaged, left)
 	}
 	if floor := 1 + float64(x.Destaged)/(writes*block); math.Abs(doc.Devices.Floor-floor) > 1e-9 ||
