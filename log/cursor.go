@@ -5,6 +5,7 @@ import "fmt"
 // cursor reads the records of one lane's chain in order. Its present record is valid until next.
 type cursor struct {
 	rec    *recovery
+	survey *survey
 	w      *window
 	chain  []link
 	pos    int    // of the present segment in chain
@@ -31,8 +32,9 @@ type proof struct {
 	seq     uint64 // highest sequence number
 }
 
-func newCursor(r *recovery, chain []link) *cursor {
-	c := &cursor{rec: r, chain: chain, w: newWindow(r.d, &r.geo, &r.rep)}
+func newCursor(s *survey, chain []link) *cursor {
+	r := s.rec
+	c := &cursor{rec: r, survey: s, chain: chain, w: newWindow(r.d, &r.geo, &r.rep)}
 	c.mem = make([]byte, max(maxHeaderBlocks, r.geo.SummaryBlocks())*BlockSize)
 	c.number, c.seq = chain[0].hdr.first, chain[0].hdr.pred.lastSeq
 	c.enter()

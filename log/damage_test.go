@@ -136,6 +136,45 @@ func (r *rig) wantOutcome(want outcome) {
 	}
 }
 
+// A power cut tears the opening of the next segment, before the last one has its summary. What has
+// landed of it knows that the last record of the head was durable.
+func TestTornOpeningTellsDamageFromTail(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		want outcome
+		keep func(write, sector, sectors int) bool // of the summary and two records
+	}{
+		{"nothing", dropped, keepNone},
+		{"the first record", lost, func(w, s, _ int) bool { return w == 1 && s >= BlockSize/sector }},
+		{"the second record", lost, func(w, _, _ int) bool { return w == 2 }},
+	} {
+		for _, h := range harms {
+			t.Run(c.name+", "+h.name, func(t *testing.T) {
+				r := threeSegments(t, false)
+				r.write(2)
+				r.write(2)
+				if n := r.d.unstable(); n != 3 || r.ring.Counters().Segments != 4 {
+					t.Fatalf("%d writes under way, %+v", n, r.ring.Counters())
+				}
+				r.d.crash(c.keep)
+				h.do(r.d, r.payload(5))
+				if c.want == dropped {
+					r.items[5].state = maybe
+				}
+				for range 2 { // the second time the head is a closed segment
+					if err := r.recover(); err != nil {
+						t.Fatal(err)
+					}
+					r.wantOutcome(c.want)
+					r.cut()
+				}
+				r.write(1)
+				r.settle()
+			})
+		}
+	}
+}
+
 func wantCorrupt(t *testing.T, err error, off int64) {
 	t.Helper()
 	var c *CorruptError

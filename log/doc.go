@@ -48,9 +48,10 @@
 // Every record says which sequence number was the lane's last known durable one when it was formed,
 // and a summary says it of its last record. If anything valid behind the bad record says that a
 // record behind the last good one was durable, the bad record is damaged. If its entries are
-// readable its bad blocks are replayed as lost, else recovery ends with an error. In a closed
-// segment every bad record is damaged. What no witness covers (the last records of a lane that
-// stopped) cannot be told from a tail.
+// readable its bad blocks are replayed as lost, else recovery ends with an error. Behind the head
+// are also the records of a next segment whose header has not landed: they say that the head was
+// durable to its end. In a closed segment every bad record is damaged. What no witness covers (the
+// last records of a lane that stopped) cannot be told from a tail.
 //
 // Next segment. It is opened when all records of the present one have ended well, and with
 // DurableFlush a flush after that; so whoever reads the new header knows that the old segment is

@@ -9,7 +9,12 @@ import "fmt"
 func (c *cursor) judge(reason string) (tail bool, err error) {
 	if c.isHead() {
 		p := c.prove()
-		if p.durable <= c.seq || p.seq < c.rec.par.ReplayStart {
+		durable, last := p.durable, p.seq
+		if reason == "" && durable <= c.seq {
+			durable = c.survey.behind(&c.link().hdr, c.seq)
+			last = max(last, durable)
+		}
+		if durable <= c.seq || last < c.rec.par.ReplayStart {
 			return true, nil // what is below the replay start hides nothing if nothing else follows
 		}
 	}
@@ -27,11 +32,8 @@ func (c *cursor) prove() *proof {
 		return c.proof
 	}
 	c.proof = &proof{}
-	w := newWindow(c.rec.d, &c.rec.geo, &c.rec.rep)
 	h := &c.link().hdr
-	for b := c.at; b < c.rec.geo.SegmentBlocks; b++ {
-		c.rec.testify(w, c.loc(b), c.proof, func(w witness) bool { return w.nonce == h.nonce })
-	}
+	c.rec.hear(h.index, c.at, c.proof, func(w witness) bool { return w.nonce == h.nonce })
 	return c.proof
 }
 
@@ -41,6 +43,14 @@ type witness struct {
 	nonce   nonce
 	durable uint64 // sequence number
 	seq     uint64 // of the record, or of the last one in the summary
+}
+
+// hear adds to p what the segment says from a block on.
+func (r *recovery) hear(segment, from uint32, p *proof, accept func(witness) bool) {
+	w := newWindow(r.d, &r.geo, &r.rep)
+	for b := from; b < r.geo.SegmentBlocks; b++ {
+		r.testify(w, segment*r.geo.SegmentBlocks+b, p, accept)
+	}
 }
 
 // testify adds to p what the block at loc says, if a record or a summary begins there that is

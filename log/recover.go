@@ -77,7 +77,7 @@ func (r *recovery) run() (*Ring, error) {
 	var cursors [MaxLanes]*cursor
 	for lane, chain := range s.chains {
 		if len(chain) > 0 {
-			cursors[lane] = newCursor(r, chain)
+			cursors[lane] = newCursor(s, chain)
 		}
 	}
 	if err := r.merge(cursors[:]); err != nil {

@@ -54,3 +54,21 @@ func (s *survey) search(segment uint32, ends []laneEnd, seen []bool) error {
 	}
 	return nil
 }
+
+// behind returns how far the records of a head's lane above seq that no header knows say that the
+// lane was durable. A power cut leaves them that tears the opening of the next segment: its first
+// record lands and its header does not. Where checkStrays would refuse, the lane's own records up
+// to there may be there all the same, with payload that is damaged.
+func (s *survey) behind(head *segmentHeader, seq uint64) uint64 {
+	var p proof
+	for i := range s.strays {
+		t := &s.strays[i]
+		if !s.chained[t.segment] && t.hdr.lane == head.lane && t.hdr.seq > seq {
+			p.durable = max(p.durable, t.hdr.durable)
+		}
+	}
+	if i := head.planned; i < uint32(len(s.chained)) && !s.chained[i] {
+		s.rec.hear(i, 1, &p, func(t witness) bool { return t.lane == head.lane && t.seq > seq })
+	}
+	return p.durable
+}

@@ -27,6 +27,7 @@ func Verify(d Disk, geo Geometry, p RecoverParams, mend bool) ([]Finding, error)
 	}
 	v := &verifier{rec: &recovery{d: d, geo: geo, par: p}, mend: mend}
 	s := &survey{rec: v.rec}
+	v.survey = s
 	if err := s.look(); err != nil {
 		return nil, err
 	}
@@ -51,6 +52,7 @@ func Verify(d Disk, geo Geometry, p RecoverParams, mend bool) ([]Finding, error)
 // verifier compares the records of segments with their summaries.
 type verifier struct {
 	rec      *recovery
+	survey   *survey
 	w        *window // for the headers of records
 	mend     bool
 	mended   bool
@@ -59,7 +61,7 @@ type verifier struct {
 
 // segment verifies the first of two segments that follow each other in a chain.
 func (v *verifier) segment(pair []link) error {
-	c := newCursor(v.rec, pair)
+	c := newCursor(v.survey, pair)
 	summarized := c.summary != nil
 	sum := summary{mem: NewBlocks(int(v.rec.geo.SummaryBlocks()))}
 	sum.reset()
