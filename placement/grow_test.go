@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"syscall"
 	"slices"
+	"syscall"
 	"testing"
 
 	"unblend/log"
