@@ -17,7 +17,6 @@ var scopePlanted = []struct {
 	{"ack-before-durable", 0},
 	{"nonce-not-checked", 2},
 	{"reuse-before-checkpoint", 2},
-	{"mark-before-durable", 2},
 }
 
 // TestPlantedScope shows that small scope notices them, and at which state.
