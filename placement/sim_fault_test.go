@@ -69,13 +69,13 @@ func (s *sim) injectFault(st *simStep) {
 	}
 }
 
-// loseLogBlock makes one live block of a sealed segment unreadable. Behind it are newer records of
-// its lane, so that a recovery can tell it from a tail that was never acknowledged.
+// loseLogBlock makes one live block of a sealed segment unreadable that a recovery can tell from a
+// tail that was never acknowledged.
 func (s *sim) loseLogBlock(at uint64) {
 	p := s.p
 	var victims []uint32
 	for i := range p.ring.Segments() {
-		if !p.ring.Segment(i).Closed() {
+		if !s.witnessed(i) {
 			continue
 		}
 		for e := p.index.segHead(i); e != noEntry; e = p.index.segNext(e) {
@@ -103,6 +103,28 @@ func (s *sim) loseLogBlock(at uint64) {
 			snap.lost[uint32(block)] = l
 		}
 	}
+}
+
+// witnessed reports whether segment i is sealed and a durable header of its lane names its end: that
+// of the cut after a recovery, or of the next segment. A summary is no such witness: it may be under
+// way still, or in a volatile cache, and a power cut takes it away.
+func (s *sim) witnessed(i int) bool {
+	r := s.p.ring
+	seg := r.Segment(i)
+	if !seg.Closed() || seg.LastSeq <= s.replayed {
+		return seg.Closed()
+	}
+	durable := r.NextSeq()
+	if s.p.label.Durability == DurabilityFlush {
+		durable = r.MinUndurable()
+	}
+	for j := range r.Segments() {
+		next := r.Segment(j)
+		if next.Lane == seg.Lane && next.FirstSeq > seg.LastSeq && next.FirstSeq < durable {
+			return true
+		}
+	}
+	return false
 }
 
 // damagePage damages one copy of a metadata page that the durable root reaches, if the other copy

@@ -77,6 +77,7 @@ type sim struct {
 	snapNo   int
 	grew     int64  // bytes that the capacity device has more than at first
 	power    bool   // the last process ended with the power
+	replayed uint64 // sequence number of the last record that the last start found
 	sequence uint64 // of the label when a growth was last answered
 	lanes    uint   // numbers of lanes so far, as bits
 

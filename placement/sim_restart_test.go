@@ -151,7 +151,7 @@ func (s *sim) reopen(st *simStep) error {
 			s.nth.refused(err)
 			return fmt.Errorf("step %d: open: %w", s.at, err)
 		}
-		s.p = p
+		s.p, s.replayed = p, p.ring.LastPublished()
 		s.trace("%d: opened: generation %d clean %v %+v", s.w.Now(), p.root.Generation, p.root.Clean, p.replayed)
 		break
 	}
