@@ -122,6 +122,9 @@ func (p *Pool) lacksSpace(r *Request) bool {
 		return true
 	}
 	blocks := p.dirtyData + p.reserved.data + r.needs.data
+	if planted("space-not-promised") {
+		return false
+	}
 	return r.needs.data > 0 && blocks+p.opt.reserveBlocks > p.blocks.available()
 }
 

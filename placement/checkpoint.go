@@ -83,6 +83,10 @@ func (b *backend) cutRoot() bool {
 	}
 	b.fixRoot()
 	b.phase = flushData
+	if planted("capacity-not-flushed") {
+		b.phase, b.next = writePages, 0
+		return true
+	}
 	b.flushOne(log.Capacity)
 	return true
 }
@@ -121,6 +125,9 @@ func (b *backend) fixRoot() {
 		Catalogue: p.catalogue.root, Bad: slices.Clone(p.bad),
 		Blocks: p.blocks.total, Pages: p.pages.total,
 		Clean: b.clean, Time: p.opt.Wall(),
+	}
+	if planted("replay-starts-too-late") {
+		b.cut.Replay = p.ring.NextSeq()
 	}
 	slices.Sort(b.cut.Bad)
 	if p.catalogue.root.Flags != 0 {
@@ -224,7 +231,7 @@ func (b *backend) writeSome() bool {
 	}
 	b.phase = flushPages
 	b.flushOne(log.Fast)
-	if !b.p.oneDevice {
+	if !b.p.oneDevice && !planted("capacity-not-flushed") {
 		b.flushOne(log.Capacity)
 	}
 	return false
@@ -254,6 +261,10 @@ func (b *backend) flushOne(dev log.Dev) {
 // can be mended here, and a failed flush is never tried again: what it should have made durable
 // may be gone from the device's cache.
 func (b *backend) checkpointOpDone(op *log.Op, err error) {
+	if err != nil && op.Kind == log.Flush && planted("failed-flush-tried-again") {
+		b.flushOne(op.Dev)
+		return
+	}
 	if err != nil {
 		b.p.setReadOnly(&DeviceError{Op: op.Kind.String(), Dev: op.Dev, Off: op.Off, Err: err})
 		return

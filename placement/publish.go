@@ -71,6 +71,10 @@ func (p *Pool) Zeroed(seq uint64, _ int, node uint32, block, count uint64, loc u
 		}
 		return
 	}
+	if planted("discard-leaves-the-index") {
+		p.addExtent(n, block, block+count, seq)
+		return
+	}
 	removed, data := p.index.removeRange(n.line.id, node, block, block+count, n.dirty)
 	p.flow.Dropped += uint64(data)
 	p.flowOf(n.line).Dropped += uint64(data)
@@ -86,6 +90,9 @@ func (p *Pool) Lost(seq uint64, _ int, node uint32, block uint64, loc uint32, cr
 		return
 	}
 	for i, crc := range crcs {
+		if planted("unreadable-block-forgotten") {
+			break
+		}
 		p.putDirty(n, block+uint64(i), crc, loc+uint32(i), dirtyLost)
 	}
 	p.stats.LostBlocks += uint64(len(crcs))

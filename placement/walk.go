@@ -237,7 +237,8 @@ func (w *walker) leaf(f int32, at uint64, wait *waiter) error {
 
 // frees reports whether a block is the node's own and its child does not share it.
 func (w *walker) frees(e, c Entry) bool {
-	return e.Flags&FlagMapped != 0 && e.Epoch > w.n.floor && !c.sameBlock(e)
+	shared := c.sameBlock(e) && !planted("walk-frees-what-is-shared")
+	return e.Flags&FlagMapped != 0 && e.Epoch > w.n.floor && !shared
 }
 
 // entry takes leave of one entry: its block is freed, or becomes the child's.
