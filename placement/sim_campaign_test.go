@@ -114,6 +114,7 @@ var simShares = []struct {
 	{"a pool that grew", func(c *simCover) bool { return c.grown > 0 }},
 	{"blocks moved while idle", func(c *simCover) bool { return c.moved > 0 }},
 	{"an end in the middle of that", func(c *simCover) bool { return c.movesCut > 0 }},
+	{"requests that two processes got", func(c *simCover) bool { return c.again > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 
@@ -159,8 +160,8 @@ func runChunk(t *testing.T, from, n int) []simResult {
 	}
 	c.Seconds = math.Round(time.Since(start).Seconds())
 	t.Logf("seeds %d to %d: %d guest operations, %d power cuts, %d process deaths, %d cuts in recovery, "+
-		"%d checkpoints, %d log wraps, %d faults, %.0f s", from, from+c.Seeds-1, c.Ops, c.Crashes,
-		c.Kills, c.Deep, c.Checkpoints, c.Wraps, c.Faults, c.Seconds)
+		"%d checkpoints, %d log wraps, %d faults, %.0f s; injected: %+v", from, from+c.Seeds-1, c.Ops,
+		c.Crashes, c.Kills, c.Deep, c.Checkpoints, c.Wraps, c.Faults, c.Seconds, c.simInjected)
 	if *simRecord {
 		if err := record(&c); err != nil {
 			t.Error(err)

@@ -20,11 +20,22 @@ const (
 	faultLogBlock                  // an acknowledged block in the log becomes unreadable: LOST
 	faultPage                      // a copy of a metadata page becomes unreadable: the other is used
 	faultFlush                     // a flush of the capacity device fails: the pool is read-only
+
+	faultShort   // a transfer ends early: as if it had failed
+	faultNoSpace // ENOSPC under thin data, once or for good: the pool is read-only at worst
+	faultMedium  // a block of data gets a wrong bit, or becomes unreadable: EIO, never wrong data
+	faultMisread // a read returns what is elsewhere, once: it is done again
+	faultAstray  // data lands elsewhere, or nowhere: EIO of both places, never wrong data
+	faultHome    // the same in one metadata home: the other is used
+	faultSpike   // operations take half a second longer: nobody notices
+	faultVanish  // a device is away until the process ends: errors, and nothing lost
 )
 
 func (f simFault) String() string {
 	return [...]string{
-		"log write", "data write", "read", "log block", "page copy", "flush",
+		"log write", "data write", "read", "log block", "page copy", "flush", "short transfer",
+		"no space", "medium", "misdirected read", "misdirected data", "misdirected page",
+		"latency", "vanished device",
 	}[f]
 }
 
@@ -66,6 +77,8 @@ func (s *sim) injectFault(st *simStep) {
 		}
 		s.excused = true
 		s.disks[log.Capacity].Inject(simdisk.Fault{Do: simdisk.FailFlush, After: int(st.at % 4)})
+	default:
+		s.injectWide(st)
 	}
 }
 
@@ -176,12 +189,18 @@ func (s *sim) pageAt(home log.Dev, e Entry) place {
 
 // excusedProblem reports whether a finding of the check is an injected fault.
 func (s *sim) excusedProblem(pr Problem) bool {
+	s.noteDamage()
 	var bad *CorruptError
 	if errors.As(pr.Err, &bad) && s.damaged[place{bad.Dev, bad.Off}] {
 		return true
 	}
 	for _, slot := range s.slots {
 		if pr.Structure == "log" && slot.o != nil && len(slot.o.lost) > 0 {
+			return true
+		}
+	}
+	for at := range s.damaged { // of the disk's own error
+		if pr.Structure == "data" && strings.Contains(pr.Err.Error(), fmt.Sprintf(" at %d:", at.off)) {
 			return true
 		}
 	}

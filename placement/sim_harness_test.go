@@ -85,6 +85,8 @@ type sim struct {
 	endedTurn int   // the turn
 	spun      int   // turns since then that did nothing and wanted another
 
+	away      bool           // a device has vanished
+	noted     [log.Devs]int  // injected faults whose places are in damaged
 	excused   bool           // an injected fault may have made the pool read-only
 	mismatch  bool           // or have made reads be done again
 	readFault bool           // a read has failed, or will, in this process
@@ -120,7 +122,9 @@ type simCover struct {
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected
+	again       int // requests that a second process got too
 	failed      int // reads that failed, as they had to
+	injected    simInjected
 	verifies    int // readings of everything
 	checks      int
 }
@@ -198,6 +202,10 @@ func (s *sim) run() (err error) {
 		s.err = s.finalCheck()
 	}
 	s.mix(s.w.Hash())
+	for _, d := range s.distinct() {
+		st := d.Stats()
+		s.cover.injected.add(&st)
+	}
 	return s.err
 }
 
@@ -369,7 +377,10 @@ func (q *simReq) buffer(n int64) []byte {
 }
 
 // submit hands a guest's request to the pool.
-func (s *sim) submit(slot *simSlot, st *simStep) {
+func (s *sim) submit(slot *simSlot, st *simStep) { s.submitLike(slot, st, s.rawBytes(st), 0) }
+
+// submitLike does so with what a write is to hold: raw bytes, or the stamps of an earlier one; 0: its own.
+func (s *sim) submitLike(slot *simSlot, st *simStep, raw []byte, stamp uint32) {
 	q := s.take()
 	q.slot = slot
 	slot.open++
@@ -384,7 +395,10 @@ func (s *sim) submit(slot *simSlot, st *simStep) {
 		q.submit = s.o.tick()
 	case Write:
 		q.Buf = q.buffer(Span(q.Off, q.Len))
-		q.op = v.submit(Write, q.Off, q.Len, st.fill, s.rawBytes(st), q.FUA)
+		q.op = v.submit(Write, q.Off, q.Len, st.fill, raw, q.FUA)
+		if stamp != 0 {
+			q.op.stamp = stamp
+		}
 		b := q.Buf[q.Off%log.BlockSize:]
 		for i := range q.op.n {
 			q.op.render(b[i*SectorSize:(i+1)*SectorSize], q.op.first+i)
@@ -434,7 +448,7 @@ func (s *sim) done(q *simReq) {
 	switch {
 	case q.Kind == Read && q.Err != 0:
 		s.cover.failed++
-		if v.endRead(q.read); !s.nth.excuses(q) {
+		if v.endRead(q.read); !s.nth.excuses(q) && !s.wideError(q) {
 			err = v.failedRead(q.read, q.Err)
 		}
 	case q.Kind == Read:
@@ -474,6 +488,9 @@ func (s *sim) failedChange(q *simReq) error {
 		return nil
 	case q.Err == syscall.EIO && s.excused:
 		return nil // it may be found after a restart, or not
+	case q.op != nil && s.wideError(q):
+		v.refused(q.op) // it could not be merged with what is there
+		return nil
 	}
 	return fmt.Errorf("%s: %s of %d bytes at %d: %w (%v)",
 		v.name, q.Kind, q.Len, q.Off, q.Err, s.p.stats.LastError)

@@ -147,7 +147,7 @@ func (s *sim) controlDone(c *simControl) error {
 		if s.nth.stopped(c) {
 			return nil
 		}
-		if s.excused && (errors.Is(c.Err, ErrReadOnly) || errors.Is(c.Err, log.ErrLaneDead)) {
+		if s.away || s.excused && (errors.Is(c.Err, ErrReadOnly) || errors.Is(c.Err, log.ErrLaneDead)) {
 			s.ctl = c // it may have happened
 			s.crashNow(&simStep{do: stepKill, verify: true, check: true})
 			return nil

@@ -24,6 +24,7 @@ import (
 // simOp is one guest request that changes a volume.
 type simOp struct {
 	id       uint32 // number in the order of submission, over all volumes
+	stamp    uint32 // what its sectors say: its id, or that of the request that it is once more
 	vol      *simVolume
 	kind     Kind
 	fua      bool
@@ -131,7 +132,7 @@ func (v *simVolume) submit(kind Kind, off, n int64, fill simFill, raw []byte, fu
 	o := v.o
 	o.ids++
 	op := &simOp{
-		id: o.ids, vol: v, kind: kind, fua: fua, fill: fill, raw: raw,
+		id: o.ids, stamp: o.ids, vol: v, kind: kind, fua: fua, fill: fill, raw: raw,
 		first: uint32(off / SectorSize), n: uint32(n / SectorSize), submit: o.tick(),
 	}
 	if kind == Discard { // only whole blocks

@@ -144,6 +144,7 @@ func newPlan(seed uint64) *simPlan {
 	}
 	p.drawSteps(r)
 	p.drawGrowth(seed)
+	p.drawWide(seed)
 	return p
 }
 

@@ -38,6 +38,7 @@ type campaign struct {
 	Wraps       int       `json:"log_wraps"`
 	Checks      int       `json:"checks"`
 	Faults      int       `json:"faults"`
+	simInjected           // of these and of the rates that a disk has
 	Full        int       `json:"seeds_with_all"` // 500 operations, a wrap, a checkpoint, two crashes
 	Failures    int       `json:"failures"`
 	Seconds     float64   `json:"seconds"`
@@ -54,6 +55,7 @@ func (c *campaign) add(r *simResult) {
 	c.Wraps += r.cover.wraps
 	c.Checks += r.cover.checks
 	c.Faults += r.cover.faults
+	c.simInjected.sum(&r.cover.injected)
 	if r.cover.full() {
 		c.Full++
 	}

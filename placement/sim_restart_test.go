@@ -32,7 +32,44 @@ func (s *sim) crashNow(st *simStep) {
 	if st.do == stepKill {
 		s.cover.kills++
 	}
-	s.err = s.begin(st, false)
+	again := s.unanswered(st)
+	if s.err = s.begin(st, false); s.err == nil && !s.w.Off() {
+		s.giveAgain(again)
+	}
+}
+
+// simAgain is a request that the kernel gives to the next process too.
+type simAgain struct {
+	slot *simSlot
+	op   *simOp
+	st   simStep
+}
+
+// unanswered returns the changes that a process which dies has not answered: a ublk device that outlives
+// its server gives them to the next one (UBLK_F_USER_RECOVERY_REISSUE). In half of the cases the guest
+// has given up meanwhile.
+func (s *sim) unanswered(st *simStep) (again []simAgain) {
+	if st.do != stepKill || st.at%2 == 1 || s.nth != nil {
+		return nil
+	}
+	for _, q := range s.reqs {
+		if q.busy && q.op != nil {
+			again = append(again, simAgain{q.slot, q.op, simStep{
+				do: stepIO, kind: q.Kind, fua: q.FUA, off: q.Off, n: q.Len, fill: q.op.fill,
+			}})
+		}
+	}
+	return again
+}
+
+// giveAgain submits them to the process that has recovered the pool.
+func (s *sim) giveAgain(again []simAgain) {
+	for i := range again {
+		if a := &again[i]; a.slot.o == a.op.vol && a.slot.vol != nil && a.slot.attached {
+			s.submitLike(a.slot, &a.st, a.op.raw, a.op.stamp)
+			s.cover.again++
+		}
+	}
 }
 
 // restart follows a power cut.
@@ -102,8 +139,10 @@ func (s *sim) begin(st *simStep, power bool) error {
 
 // forget drops what was under way; the oracle keeps the possible outcomes.
 func (s *sim) forget(power bool) {
-	s.excused, s.readFault, s.power = false, false, power
+	power = power || s.away // of the device that went
+	s.excused, s.readFault, s.away, s.power = false, false, false, power
 	for _, d := range s.distinct() {
+		d.Return()
 		if s.nth == nil {
 			d.Disarm()
 		}
@@ -281,6 +320,9 @@ func (s *sim) over() bool {
 
 // finalCheck reads everything, destages everything, and looks at the devices again.
 func (s *sim) finalCheck() error {
+	if s.excused { // what stopped the pool ends with the process
+		s.crashNow(&simStep{do: stepKill})
+	}
 	for _, end := range [...]ControlOp{Drain, Shutdown} {
 		s.w.CrashAfter(0, nil)
 		s.moves = 0 // no power cut in the middle of re-placement either

@@ -74,14 +74,14 @@ func (op *simOp) render(b []byte, sector uint32) {
 	case op.fill == fillMixed && op.zeroAt(sector):
 		clear(b)
 	default:
-		simStamp(b, op.vol.uid, sector, op.id)
+		simStamp(b, op.vol.uid, sector, op.stamp)
 	}
 }
 
 // zeroAt reports whether a mixed write has zeros in a sector: in all of a block, or here and there.
 func (op *simOp) zeroAt(sector uint32) bool {
-	return simMix(uint64(op.id)<<32|uint64(sector/8))%3 == 0 ||
-		simMix(uint64(op.id)<<32|1<<31|uint64(sector))%5 == 0
+	return simMix(uint64(op.stamp)<<32|uint64(sector/8))%3 == 0 ||
+		simMix(uint64(op.stamp)<<32|1<<31|uint64(sector))%5 == 0
 }
 
 // holds reports whether b is what op, or for nil an unwritten sector, has at a sector.
@@ -90,7 +90,7 @@ func (op *simOp) holds(b []byte, sector uint32) bool {
 		op.fill == fillMixed && op.zeroAt(sector) {
 		return bytes.Equal(b, zeroBlock[:SectorSize])
 	}
-	if op.fill == fillStamp && binary.LittleEndian.Uint32(b[16:]) != op.id {
+	if op.fill == fillStamp && binary.LittleEndian.Uint32(b[16:]) != op.stamp {
 		return false
 	}
 	var want [SectorSize]byte

@@ -144,9 +144,14 @@ func (d *Disk) cut(keep Keep) {
 		if len(b.vers) == 0 {
 			return
 		}
+		torn := false
 		for i := range pick {
 			pick[i] = keep(Choice{Disk: d, Block: n, Sector: i, N: len(b.vers) + 1})
 			d.w.mix(uint64(pick[i]))
+			torn = torn || pick[i] != pick[0]
+		}
+		if torn {
+			d.stats.Torn++
 		}
 		s.mix(b, pick)
 		if flying && d.drawCut(n*log.BlockSize) {

@@ -90,6 +90,7 @@ type Stats struct {
 	Overlaps                uint64 // blocks read or written with another write in flight to them
 	OutOfRange              uint64 // operations that reached beyond the end
 	MaxInFlight             int
+	Torn                    uint64             // blocks of which a power cut left parts of several versions
 	Injected                [faultKinds]uint64 // faults that happened, by FaultKind
 }
 

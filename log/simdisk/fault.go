@@ -74,6 +74,9 @@ type Fault struct {
 	Sticky bool  // all later ones get it as well
 	From   int64 // bytes; only operations that touch [From, To) count
 	To     int64 // 0: no limit. Flushes always count
+
+	// Into is where in bytes, from and to, a misdirected operation goes; zero: anywhere.
+	Into [2]int64
 }
 
 // Injected is a fault that happened.
@@ -83,7 +86,7 @@ type Injected struct {
 	Op   log.Kind
 	Off  int64 // bytes, as asked for
 	Len  int64
-	At   int64 // where a misdirected operation went
+	At   int64 // where a misdirected operation went; of one block of the medium, that block
 }
 
 // SetFaults replaces what goes wrong at random from now on; the budget starts anew.
@@ -134,17 +137,17 @@ func (d *Disk) drawFault(r *request) {
 			f.After--
 			continue
 		}
-		k := f.Do
+		k, into := f.Do, f.Into
 		if !f.Sticky {
 			d.rules = append(d.rules[:i], d.rules[i+1:]...)
 		}
-		d.strike(r, k)
+		d.strike(r, k, into)
 		return
 	}
 	for _, k := range d.rates {
 		if k.strikes(r.kind) && d.allowed(k, r.kind, r.off, r.n) &&
 			d.w.rng.Float64() < d.cfg.Faults.Rate[k] {
-			d.strike(r, k)
+			d.strike(r, k, [2]int64{})
 			d.pay(k)
 			return
 		}
@@ -207,7 +210,7 @@ const (
 )
 
 // strike makes a fault happen to an operation that is being submitted.
-func (d *Disk) strike(r *request, k FaultKind) {
+func (d *Disk) strike(r *request, k FaultKind, into [2]int64) {
 	r.fault = k
 	rec := d.record(k, r.kind, r.off, r.n)
 	rng := d.w.rng
@@ -220,11 +223,18 @@ func (d *Disk) strike(r *request, k FaultKind) {
 	case ShortRead, ShortWrite:
 		r.n = rng.Int64N(blocks) * log.BlockSize
 	case LatentError:
-		d.store.make(r.off/log.BlockSize + rng.Int64N(blocks)).bad = true
+		n := r.off/log.BlockSize + rng.Int64N(blocks)
+		d.store.make(n).bad = true
+		rec.At = n * log.BlockSize
 	case FlipBit:
-		d.store.flip(r.off/log.BlockSize+rng.Int64N(blocks), rng.IntN(log.BlockSize*8))
+		n := r.off/log.BlockSize + rng.Int64N(blocks)
+		d.store.flip(n, rng.IntN(log.BlockSize*8))
+		rec.At = n * log.BlockSize
 	case MisdirectRead, MisdirectWrite:
-		r.at = rng.Int64N((d.cfg.Size-r.n)/log.BlockSize+1) * log.BlockSize
+		if into[1] < into[0]+r.n {
+			into = [2]int64{0, d.cfg.Size}
+		}
+		r.at = into[0] + rng.Int64N((into[1]-into[0]-r.n)/log.BlockSize+1)*log.BlockSize
 		rec.At = r.at
 	case Spike:
 		r.extra = d.cfg.Faults.SpikeTime
