@@ -28,6 +28,9 @@ func (p *Pool) loadCatalogue(e Entry, level uint8, page pageReader) error {
 				return err
 			}
 			if rec.ID != 0 {
+				if rec.ID >= p.nextNode || max(rec.Birth, rec.Frozen, rec.Floor) > p.epoch {
+					return fmt.Errorf("catalogue: node %d comes after its root: %w", rec.ID, ErrDamaged)
+				}
 				if p.nodes[rec.ID] != nil {
 					return fmt.Errorf("catalogue: node %d stands in it twice: %w", rec.ID, ErrDamaged)
 				}

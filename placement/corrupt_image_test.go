@@ -1,7 +1,9 @@
 package placement
 
 import (
+	"io"
 	"slices"
+	"syscall"
 	"testing"
 
 	"unblend/log"
@@ -35,6 +37,9 @@ type patched struct {
 func (d *patched) Size() int64 { return int64(len(d.base)) }
 
 func (d *patched) ReadAt(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > d.Size() {
+		return io.ErrUnexpectedEOF
+	}
 	copy(p, d.base[off:])
 	if len(d.blocks) > 0 {
 		for at := int64(0); at < int64(len(p)); at += log.BlockSize {
@@ -47,6 +52,9 @@ func (d *patched) ReadAt(p []byte, off int64) error {
 }
 
 func (d *patched) WriteAt(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > d.Size() {
+		return syscall.ENOSPC
+	}
 	for at := int64(0); at < int64(len(p)); at += log.BlockSize {
 		d.blocks[off+at] = slices.Clone(p[at : at+log.BlockSize])
 	}
@@ -216,10 +224,13 @@ func perform(p *Pool, d Disks) {
 	for op := p.NextOp(); op != nil; op = p.NextOp() {
 		off, res := op.Off, int32(0)
 		for _, b := range op.Bufs {
+			do := d[op.Dev].WriteAt
 			if op.Kind == log.Read {
-				_ = d[op.Dev].ReadAt(b, off) // a device in memory does not fail
-			} else {
-				_ = d[op.Dev].WriteAt(b, off)
+				do = d[op.Dev].ReadAt
+			}
+			if do(b, off) != nil { // beyond the device's end
+				res = -int32(syscall.EIO)
+				break
 			}
 			off += int64(len(b))
 			res += int32(len(b))

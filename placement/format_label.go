@@ -3,6 +3,7 @@ package placement
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 
 	"unblend/log"
@@ -254,6 +255,9 @@ func (l *Label) validate(at place) error {
 	}
 	if err := l.validateRanges(at); err != nil {
 		return err
+	}
+	if l.geometry(1).Validate(math.MaxInt64) != nil {
+		return at.corrupt("label: blocks of a log segment", log.MinSegmentBlocks, uint64(l.SegmentBlocks))
 	}
 	return l.validateRoom(at)
 }

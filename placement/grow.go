@@ -248,6 +248,9 @@ func (s *space) extend(to uint64, usable []run, w *waiter) error {
 		}
 		for _, r := range usable {
 			for u := max(r.start, s.total); u < min(r.start+r.n, end); u++ {
+				if !s.isSet(f, u) {
+					return s.damaged(fmt.Sprintf("unit %d of %d is free", u, s.total))
+				}
 				s.set(f, u, false)
 			}
 		}

@@ -64,7 +64,7 @@ func (s *space) isSet(f int32, unit uint64) bool {
 func (s *space) set(f int32, unit uint64, used bool) {
 	b := s.p.cache.page(f)
 	if s.isSet(f, unit) == used {
-		panic(fmt.Sprintf("placement: %s: bit %d already is %v", s.kind.describe(), unit, used))
+		panic(fmt.Sprintf("placement: %s: bit %d already is %v", key(s.kind, 0).describe(), unit, used))
 	}
 	b[unit%pageBits/8] ^= 1 << (unit % 8)
 	page := int(unit / pageBits)
@@ -118,7 +118,7 @@ func (s *space) alloc(w *waiter) (uint64, error) {
 		}
 		chunk, err := s.freeChunk(w)
 		if err == nil {
-			s.at, s.chunk = chunk, chunk+chunkUnits
+			s.at, s.chunk = chunk, min(chunk+chunkUnits, s.total)
 			continue
 		}
 		if err != errFull {
@@ -179,13 +179,16 @@ func (s *space) freeChunk(w *waiter) (uint64, error) {
 				return s.search*pageBits + c*chunkUnits, nil
 			}
 		}
-		panic("placement: " + s.kind.describe() + ": free chunk count is wrong")
+		return 0, s.damaged("the count of free chunks")
 	}
 	return 0, errFull
 }
 
 // allocAt takes a certain unit, if it is free.
 func (s *space) allocAt(unit uint64, w *waiter) (bool, error) {
+	if unit >= s.total {
+		return false, nil
+	}
 	f, err := s.writable(unit, w)
 	if err != nil {
 		return false, err
@@ -197,9 +200,17 @@ func (s *space) allocAt(unit uint64, w *waiter) (bool, error) {
 	return true, nil
 }
 
+// damaged returns an error that says what of the bitmap, or of what should agree with it, is wrong.
+func (s *space) damaged(what string) error {
+	return fmt.Errorf("%s, or what leads to it: %s: %w", key(s.kind, 0).describe(), what, ErrDamaged)
+}
+
 // prepareFree makes sure that release of unit cannot fail: its bitmap page is in memory and stays
 // there, and there is room to remember it. errTight: a checkpoint must come first.
 func (s *space) prepareFree(unit uint64, w *waiter) error {
+	if unit >= s.total {
+		return s.damaged(fmt.Sprintf("unit %d of %d is freed", unit, s.total))
+	}
 	f, err := s.writable(unit, w)
 	if err != nil {
 		return err
@@ -208,7 +219,7 @@ func (s *space) prepareFree(unit uint64, w *waiter) error {
 		return errTight
 	}
 	if !s.isSet(f, unit) {
-		panic(fmt.Sprintf("placement: %s: unit %d freed twice", s.kind.describe(), unit))
+		return s.damaged(fmt.Sprintf("unit %d is freed, but was free", unit))
 	}
 	s.p.cache.setDirty(f)
 	return nil
