@@ -17,6 +17,7 @@ SEEDS ?= 200
 SEQUENCES ?= 450
 CUTS ?= 20
 KILLS ?= 30
+FUZZTIME ?= 2m
 KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
@@ -33,7 +34,7 @@ VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
 .PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope corrupt \
-	bench crash kills campaigns install uninstall clean FORCE
+	fuzz bench crash kills campaigns install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -116,6 +117,10 @@ scope:
 corrupt:
 	env GOGC=400 go test ./placement -run '^TestCorruption$$' -count=1 -v -timeout 24h -args \
 		-corrupt -record
+
+## fuzz: every fuzzer for FUZZTIME=2m
+fuzz:
+	.ci/fuzz $(FUZZTIME)
 
 ## bench: the benchmarks
 bench:
