@@ -87,7 +87,7 @@ func (o *serveOptions) config(in *invocation) (control.ServeConfig, error) {
 	c := o.cfg
 	c.Paths, c.Socket, c.Version = in.args, in.common.socket, version
 	c.Memory, c.Wait = int64(o.memory), max(o.wait.Std(), 1) // 0 would be the default
-	c.Low, c.High = int(o.low), int(o.high)
+	c.Low, c.High, c.DropPrivileges = int(o.low), int(o.high), true
 	var err error
 	if c.CPUs, err = parseCPUs(o.cpus); err != nil {
 		return c, usageError(in.cmd, "--cpu "+strconv.Quote(o.cpus)+": "+err.Error())

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,6 +138,7 @@ func TestServe(t *testing.T) {
 	pool, socket := filepath.Join(dir, "pool"), "--socket="+filepath.Join(dir, "s")
 	must(t, 0, "init", pool, "--size", "96M", "--log-size", "16M", "--segment-size", "1M")
 	daemon, _ := startDaemon(t, dir)
+	lesserThanRoot(t, daemon.Process.Pid)
 	out := must(t, 0, "create", "web1", "--size", "20G", "--no-attach", socket)
 	if !strings.HasPrefix(out, filepath.Join(dir, "links", "web1")+"  detached  20 GiB thin") {
 		t.Errorf("create printed %q", out)
@@ -164,4 +167,36 @@ func TestServe(t *testing.T) {
 		t.Errorf("SIGTERM: %v\n%s", err, said)
 	}
 	must(t, 0, "check", pool, "--data")
+}
+
+// lesserThanRoot holds that all threads of a daemon have no capability beyond those that serving takes,
+// and can get none.
+func lesserThanRoot(t *testing.T, pid int) {
+	t.Helper()
+	const most = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_IPC_LOCK | 1<<unix.CAP_SYS_RESOURCE |
+		1<<unix.CAP_CHOWN | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_DAC_READ_SEARCH
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of %d: %v, %v", pid, threads, err)
+	}
+	for _, path := range threads {
+		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it ended
+		}
+		for line := range strings.Lines(string(b)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+			set, _ := strconv.ParseUint(value, 16, 64)
+			switch name {
+			case "CapPrm", "CapEff", "CapBnd":
+				if os.Getuid() == 0 && set&^most != 0 {
+					t.Errorf("%s: %s is %#x", path, name, set)
+				}
+			case "NoNewPrivs":
+				if value != "1" {
+					t.Errorf("%s: it may get new privileges", path)
+				}
+			}
+		}
+	}
 }

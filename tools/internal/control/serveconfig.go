@@ -23,6 +23,9 @@ type ServeConfig struct {
 	Wait        time.Duration // for a claim that a killed daemon's requests still hold
 	LinkDir     string        // where the links to the devices are made
 	Version     string        // of the program
+
+	// DropPrivileges leaves the whole process only the capabilities that serving takes.
+	DropPrivileges bool
 }
 
 // What writes do when the pool is full.

@@ -74,6 +74,11 @@ func Run(ctx context.Context, cfg control.ServeConfig) error {
 	}
 	limitGarbage()
 	d.openDriver()
+	if cfg.DropPrivileges {
+		if err := dropPrivileges(); err != nil {
+			d.log.Warn("the process keeps privileges that it does not need", "err", err)
+		}
+	}
 	d.restore(ctx)
 	return d.run(ctx, release, l)
 }
