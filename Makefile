@@ -187,7 +187,8 @@ endif
 
 # Tell the running system, where it is one that systemd runs.
 RELOAD = if [ -d /run/systemd/system ]; then systemctl daemon-reload; \
-	systemd-tmpfiles --create unblend.conf; udevadm control --reload; fi
+	systemd-tmpfiles --create unblend.conf; \
+	if command -v udevadm >/dev/null; then udevadm control --reload; fi; fi
 
 ## clean: remove what the build made
 clean:

@@ -60,6 +60,14 @@ func (cfg Config) clock() []string {
 	return []string{"-accel", "tcg,thread=multi,tb-size=1024"}
 }
 
+// firstProcess returns the program that the guest's first process becomes, or nothing.
+func (cfg Config) firstProcess() string {
+	if cfg.Systemd {
+		return "/lib/systemd/systemd"
+	}
+	return ""
+}
+
 // writeGuestFiles writes what the guest sees at /vm into dir.
 func (cfg Config) writeGuestFiles(dir, token string) error {
 	var names []string
@@ -74,6 +82,7 @@ func (cfg Config) writeGuestFiles(dir, token string) error {
 		{"vm_dir", cfg.Dir},
 		{"vm_keep", underTmp(cfg.Dir)},
 		{"vm_share", cfg.Share},
+		{"vm_systemd", cfg.firstProcess()},
 		{"vm_drives", strings.Join(names, " ")},
 		{"vm_drivers", strings.Join(slices.Sorted(maps.Keys(drivers)), " ")},
 		{"PATH", os.Getenv("PATH") + ":/usr/sbin:/sbin"},

@@ -5,8 +5,8 @@
 // The guest's / is the host's /, read-only over 9p, below an overlay in memory: the guest sees
 // every program and the checkout, and nothing it writes lasts. What must last goes to /rw, a host
 // directory (Config.Share), or to a drive (Config.Drives). /tmp is empty, except that the checkout
-// stays visible when it lies there; /run and /dev are the guest's own. There is no udev and no
-// systemd.
+// stays visible when it lies there; /run and /dev are the guest's own. There is no udev, and
+// systemd only where it is asked for (Config.Systemd).
 //
 // Kernels come from Debian's archive through apt into a cache outside the checkout, once; after
 // that nothing needs the network. See Find.
@@ -60,6 +60,7 @@ type Config struct {
 	CPUs    int           // 0: DefaultCPUs
 	SVM     bool          // emulate AMD's virtualization: modprobe kvm-amd gives /dev/kvm
 	Counted bool          // the guest's clock counts instructions, 1 ns each, on one CPU
+	Systemd bool          // systemd is the first process and runs the command; the host must have it
 	Timeout time.Duration // from the start of the emulator; 0: DefaultTimeout
 
 	Share  string   // a host directory, writable in the guest at /rw
