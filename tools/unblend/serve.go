@@ -76,6 +76,8 @@ func serveFlags(fs *pflag.FlagSet) *serveOptions {
 		"`WHAT` writes do when the pool is full, wait or fail")
 	fs.BoolVar(&o.cfg.NoReplace, "no-replacement", false,
 		"leave in pieces what became scattered, also when guests are idle")
+	fs.BoolVar(&o.cfg.Profiles, "pprof", false,
+		"let root take Go profiles over the socket, below /debug/pprof")
 	fs.Var(&o.wait, "wait", "for what a killed daemon's last requests hold")
 	fs.StringVar(&o.cfg.LinkDir, "link-dir", control.DefaultLinkDir,
 		"`DIR` for the links to the volumes' devices")

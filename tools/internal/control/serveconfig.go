@@ -23,6 +23,7 @@ type ServeConfig struct {
 	Wait        time.Duration // for a claim that a killed daemon's requests still hold
 	LinkDir     string        // where the links to the devices are made
 	Version     string        // of the program
+	Profiles    bool          // root may take Go profiles over the socket
 
 	// DropPrivileges leaves the whole process only the capabilities that serving takes.
 	DropPrivileges bool

@@ -28,6 +28,7 @@ type Server struct {
 	group   int
 	version string
 	log     *slog.Logger
+	mux     *http.ServeMux
 	http    http.Server
 }
 
@@ -107,6 +108,7 @@ var verbs = []verb{
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
+	s.mux = mux
 	for _, v := range verbs {
 		mux.HandleFunc("/v1/"+v.path, func(w http.ResponseWriter, r *http.Request) {
 			s.handle(v, w, r)

@@ -177,6 +177,9 @@ func (d *daemon) driver() (*ublk.Control, error) {
 // run answers the socket until the end.
 func (d *daemon) run(ctx context.Context, release func(), l *control.Listener) error {
 	srv := control.NewServer(d, d.cfg.Version, d.log)
+	if d.cfg.Profiles {
+		srv.OfferProfiles()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
 	go d.logFaults()
