@@ -1,10 +1,12 @@
 package vmtest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +16,9 @@ import (
 	"unblend/tools/internal/operate"
 )
 
-// TestChurn creates, attaches, detaches and removes volumes from several clients at once and kills
-// the daemon in the middle, again and again. What it finds after each kill must agree: a device and
-// a link for each attached volume, and none besides.
+// TestChurn creates, attaches, detaches, snapshots, clones, rolls back and removes volumes from several
+// clients at once and kills the daemon in the middle, again and again. What it finds after each kill must
+// agree: a device and a link for each attached volume, and none besides.
 func TestChurn(t *testing.T) {
 	if !inGuest() {
 		run(t, machine(t, ""))
@@ -42,7 +44,16 @@ func TestChurn(t *testing.T) {
 			g.agree())
 	}
 	g.wellServed()
-	for name, v := range g.volumes() {
+	vs := g.volumes()
+	var names []string // snapshots before their volumes
+	for name := range vs {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Compare(strings.Count(b, "@"), strings.Count(a, "@"))
+	})
+	for _, name := range names {
+		v := vs[name]
 		g.do("rm", name)
 		if v.State == control.VolumeAttached && v.Device == "" {
 			g.Errorf("volume %s is attached without a device", name)
@@ -56,7 +67,9 @@ func TestChurn(t *testing.T) {
 // churn asks for changes of volumes with a prefix until done is closed. Most requests make sense;
 // that the others, and those during a kill, fail is no matter.
 func (g *guest) churn(rng *rand.Rand, prefix string, done chan struct{}) {
-	verbs := []string{"create", "create", "attach", "detach", "rm"}
+	verbs := []string{
+		"create", "create", "attach", "detach", "rm", "snapshot", "snapshot", "clone", "rollback", "rm @",
+	}
 	for {
 		select {
 		case <-done:
@@ -64,9 +77,18 @@ func (g *guest) churn(rng *rand.Rand, prefix string, done chan struct{}) {
 		default:
 		}
 		verb := verbs[rng.IntN(len(verbs))]
-		args := []string{fmt.Sprintf("%s%d", prefix, rng.IntN(4))}
-		if verb == "create" {
+		name := func() string { return fmt.Sprintf("%s%d", prefix, rng.IntN(4)) }
+		args := []string{name()}
+		switch verb {
+		case "create":
 			args = append(args, "--size=1G")
+		case "snapshot", "rollback", "clone":
+			args[0] += fmt.Sprintf("@s%d", rng.IntN(2))
+			if verb == "clone" {
+				args = append(args, name())
+			}
+		case "rm @":
+			verb, args[0] = "rm", args[0]+fmt.Sprintf("@s%d", rng.IntN(2))
 		}
 		_, _ = g.ask(verb, args...)
 	}

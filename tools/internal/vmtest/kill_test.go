@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -70,11 +71,15 @@ func (g *guest) kill(p pool, n int) {
 		job.disks = append(job.disks, g.create(name, "64M"))
 	}
 	fio := g.startFio(job)
+	starting := 0
 	for i := range n {
 		time.Sleep(time.Duration(1000+i%7*300) * time.Millisecond)
 		begin := time.Now()
 		d.Kill()
 		gone := time.Since(begin)
+		if i%3 == 1 && g.killStarting(p, time.Duration(50+i*131%800)*time.Millisecond) {
+			starting++
+		}
 		d = g.serve(p)
 		g.Logf("kill %d: gone after %v, ready %v after its start", i+1,
 			gone.Round(time.Millisecond), d.Ready.Round(time.Millisecond))
@@ -95,14 +100,33 @@ func (g *guest) kill(p pool, n int) {
 	if pause > longestPause {
 		g.Logf("longest pause %v, at most %v expected on a quiet machine", pause, longestPause)
 	}
-	g.Logf("%d kills, longest pause %v", n, pause.Round(time.Millisecond))
+	g.Logf("%d kills, %d more of daemons that had not recovered yet, longest pause %v", n, starting,
+		pause.Round(time.Millisecond))
 	g.figures("kills of the daemon", figures{
-		"kills": n, "fio_errors": res.errors(), "longest_pause_s": pause.Seconds(),
+		"kills": n + starting, "while_starting": starting, "fio_errors": res.errors(),
+		"longest_pause_s": pause.Seconds(),
 	})
 	g.wellServed()
 	g.stop(d)
 	g.nothingIsLeft()
 	g.check(p)
+}
+
+// killStarting starts a daemon and kills it after a while, and reports whether it had not said by then
+// that it is ready.
+func (g *guest) killStarting(p pool, after time.Duration) bool {
+	g.Helper()
+	ctx, cancel := context.WithTimeout(g.ctx, after)
+	defer cancel()
+	d, err := g.prog.Serve(ctx, p.serveArg())
+	if err == nil {
+		d.Kill()
+		return false
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		g.Fatal(err)
+	}
+	return true
 }
 
 // progress waits until every writer got something done.
