@@ -21,6 +21,7 @@ type Lane struct {
 	fresh   bool   // cur's header goes out with the next record
 	closing bool   // cur takes no more records; step by step it is sealed
 	stalled bool   // no free segment
+	missed  int    // segments that were free then, all of them kept for others
 	nonce   nonce  // of cur
 	opening uint64
 	pred    predecessor
@@ -103,6 +104,18 @@ func (l *Lane) Seal() {
 // Stalled reports whether items wait for a free segment.
 func (l *Lane) Stalled() bool { return l.stalled }
 
+// Waits reports whether the lane has something to do, could do it, and has nothing under way at whose
+// end its thread would look after it.
+func (l *Lane) Waits() bool {
+	switch {
+	case l.n > 0 || l.flush.busy || l.sums[0].busy || l.sums[1].busy:
+		return false
+	case l.queue.n > 0 || l.flushes.n > 0:
+		return !l.stalled || l.ring.free > l.missed
+	}
+	return l.err == nil && (l.flush.wanted || l.closing || l.broken)
+}
+
 // Idle reports whether the lane has nothing queued and nothing under way.
 func (l *Lane) Idle() bool {
 	return l.queue.n == 0 && l.flushes.n == 0 && l.n == 0 && !l.closing && !l.flush.busy &&
@@ -160,12 +173,12 @@ func (l *Lane) open() bool {
 		l.plan = l.takeNext(l.cur)
 	}
 	if l.cur != NoSegment || l.plan == NoSegment {
-		l.stalled = l.plan == NoSegment
+		l.stalled, l.missed = l.plan == NoSegment, r.free
 		return !l.stalled
 	}
 	next := l.takeNext(l.plan)
 	if next == NoSegment {
-		l.stalled = true
+		l.stalled, l.missed = true, r.free
 		return false
 	}
 	l.cur, l.plan, l.used, l.fresh = l.plan, next, 1, true

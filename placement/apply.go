@@ -118,9 +118,6 @@ func (p *Pool) replace(n, c *node) {
 	if c.vol = n.vol; c.vol != nil {
 		c.vol.node = c
 		c.line.beginFlow()
-		if p.ring != nil && p.ring.Lanes() > 0 {
-			c.vol.lane = p.ring.Lane(p.laneOf(c.rec.ID))
-		}
 	}
 	n.vol = nil
 	p.touch(n)

@@ -67,7 +67,15 @@ func (p *Pool) open(n *node) *Volume {
 	return n.vol
 }
 
-// laneOf returns the lane in which a node's writes and marks go.
+// Home has the writes of a volume that nobody uses go into a lane: that of the thread that serves its
+// device. Until then, and after a restart, they go into the lane that its number gives.
+func (p *Pool) Home(v *Volume, lane int) {
+	if v.open == 0 && p.ring != nil {
+		v.lane = p.ring.Lane(lane % p.opt.Lanes)
+	}
+}
+
+// laneOf returns the lane in which a node's marks go, and the writes of a volume without a home.
 func (p *Pool) laneOf(id uint32) int { return int(id) % p.opt.Lanes }
 
 // Volume returns the volume with the name, or nil.

@@ -143,15 +143,25 @@ func (p *Pool) Tick(now int64) { p.now = now }
 // and completions of the turn: it also forms the log records of what has arrived. It reports
 // whether there is more to do at once, without waiting for a completion or for time to pass.
 func (p *Pool) Run() bool {
+	more, _ := p.RunShard(0, 1)
+	return more
+}
+
+// RunShard is Run by one of several threads that drive the pool in turn, never two at once. It forms
+// records in the lanes of that thread alone, those with a number that is shard modulo shards, so that
+// it performs and ends the writes of the volumes that are homed there. wake has a bit for each other
+// thread that has to take a turn of its own, because nothing that its lanes have under way would make
+// it do so.
+func (p *Pool) RunShard(shard, shards int) (more bool, wake uint64) {
 	if p.ring == nil {
 		p.runTasks()
 		more := p.stepDiffs()
-		return p.runControls() || more
+		return p.runControls() || more, 0
 	}
 	p.runTasks()
 	p.admitWaiting()
 	room := p.room()
-	more := p.back.step()
+	more = p.back.step()
 	p.applyMarks()
 	more = p.runControls() || more
 	more = p.stepDiffs() || more
@@ -160,17 +170,24 @@ func (p *Pool) Run() bool {
 		p.admitWaiting() // the step may have made room, or a mark was waited for
 	}
 	p.runTasks()
-	more = p.pumpLanes() || more
+	pumped, wake := p.pumpLanes(shard, shards)
 	ended := p.control != nil && p.control.applied // its mark has failed in a lane that gave up
-	return more || ended || !p.runq.empty() || p.back.urgent()
+	return more || pumped || ended || !p.runq.empty() || p.back.urgent(), wake
 }
 
-// pumpLanes has the lanes write, and reports whether that concerns the back end: a lane came to a
-// halt, the oldest segment was closed, or the log has failed.
-func (p *Pool) pumpLanes() bool {
-	more, closed := false, p.oldestClosed()
+// pumpLanes has the lanes of a thread write, and reports whether that concerns the back end: a lane came
+// to a halt, the oldest segment was closed, or the log has failed; and whose lanes have nothing under way
+// but something to do.
+func (p *Pool) pumpLanes(shard, shards int) (more bool, wake uint64) {
+	closed := p.oldestClosed()
 	for i := range p.ring.Lanes() {
 		l := p.ring.Lane(i)
+		if i%shards != shard {
+			if l.Waits() || l.Stalled() && p.readOnly != nil {
+				wake |= 1 << (i % shards)
+			}
+			continue
+		}
 		was := l.Stalled()
 		l.Pump()
 		if l.Stalled() && p.readOnly != nil { // nobody will free a segment any more
@@ -183,7 +200,7 @@ func (p *Pool) pumpLanes() bool {
 		p.setReadOnly(err)
 		more = true
 	}
-	return more || p.oldestClosed() != closed
+	return more || p.oldestClosed() != closed, wake
 }
 
 // oldestClosed reports whether the oldest segment in use takes no more records.

@@ -179,6 +179,7 @@ func (s *sim) controlDone(c *simControl) error {
 		slot.created(s.o, c)
 	case AttachVolume:
 		slot.attached, slot.vol = true, c.Vol
+		s.home(slot)
 		if c.QueueDepth > 0 {
 			slot.depth = c.QueueDepth
 		}
@@ -186,6 +187,13 @@ func (s *sim) controlDone(c *simControl) error {
 		slot.attached = false
 	}
 	return nil
+}
+
+// home puts a volume that nobody uses into some lane, as the thread does that takes its device.
+func (s *sim) home(slot *simSlot) {
+	if slot.open == 0 {
+		s.p.Home(slot.vol, int(simMix(uint64(s.w.Now())+s.plan.seed)%16))
+	}
 }
 
 func (t *simSlot) created(o *simOracle, c *simControl) {

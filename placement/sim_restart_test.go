@@ -279,6 +279,7 @@ func (s *sim) adoptSlot(slot *simSlot, in VolumeInfo, has bool, ctl *simControl)
 			slot.name, in.QueueDepth, slot.depth)
 	}
 	slot.vol, slot.depth = s.p.Volume(slot.name), in.QueueDepth
+	s.home(slot)
 	return nil
 }
 
