@@ -75,6 +75,10 @@ func (p *Pool) Home(v *Volume, lane int) {
 	}
 }
 
+// Lanes returns how many lanes the log is written by: those that were asked for, or as many as there is
+// room for.
+func (p *Pool) Lanes() int { return p.opt.Lanes }
+
 // laneOf returns the lane in which a node's marks go, and the writes of a volume without a home.
 func (p *Pool) laneOf(id uint32) int { return int(id) % p.opt.Lanes }
 

@@ -41,6 +41,8 @@ func Open(d Disks, opt Options) (*Pool, error) {
 	if err := o.mendRoot(); err != nil {
 		return nil, err
 	}
+	// Each lane has a segment open and one planned, and one is to be free.
+	opt.Lanes = max(1, min(opt.Lanes, (int(o.label.Segments)-1)/2))
 	p := newPool(o, opt)
 	if err := o.loadBitmap(p.blocks, o.root.BlockRefs); err != nil {
 		return nil, err

@@ -140,7 +140,8 @@ func (r *shardsRig) live(lanes int) {
 			r.w.Advance(at)
 			r.awake[0] = true // who waits for the pool's time
 		} else if idle++; idle > 1000 {
-			r.t.Fatalf("all threads sleep; under way: %d requests, a control operation: %v", begun-ended, control != nil)
+			r.t.Fatalf("all threads sleep; under way: %d requests, a control operation: %v",
+				begun-ended, control != nil)
 		}
 	}
 }

@@ -68,7 +68,9 @@ func serveFlags(fs *pflag.FlagSet) *serveOptions {
 		"open the last checkpoint read-only: the log device is lost")
 	fs.Var(&o.memory, "memory", "what the daemon may take in all")
 	fs.IntVar(&o.cfg.LogInFlight, "log-inflight", control.DefaultLogInFlight,
-		"`N` log writes under way at most")
+		"`N` log writes under way at most, of each shard")
+	fs.IntVar(&o.cfg.Shards, "shards", 0,
+		"`N` threads that serve; 0: one on a hard disk, else by the CPUs")
 	fs.Var(&o.low, "low", "fullness of the log at which data moves out")
 	fs.Var(&o.high, "high", "fullness of the log at which writers are slowed")
 	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs to serve on, such as 2 or 2-3,6")

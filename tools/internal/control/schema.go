@@ -169,6 +169,7 @@ type DaemonStatus struct {
 	RSS      int64     `json:"rss" doc:"memory it has, in bytes"`
 	Ublk     bool      `json:"ublk" doc:"whether volumes can be attached"`
 	Restored int       `json:"restored" doc:"volumes attached again at the start"`
+	Shards   int       `json:"shards" doc:"threads that serve, and streams of the log"`
 }
 
 // PoolStatus identifies the pool.

@@ -15,7 +15,8 @@ type ServeConfig struct {
 	SocketGroup string        // name or number of the group that is let in, or ""
 	WithoutLog  bool          // open the last checkpoint read-only, without the fast device
 	Memory      int64         // bytes that the daemon may take in all
-	LogInFlight int           // log writes under way
+	LogInFlight int           // log writes under way, of each shard
+	Shards      int           // threads that serve; 0: as the log's device and the CPUs allow
 	Low, High   int           // percent of the log: destage begins, writers are slowed
 	CPUs        []int         // that the shard may run on; empty: any
 	NoReplace   bool          // leave in pieces what became scattered
@@ -42,6 +43,7 @@ const (
 	MaxMemory          = 64 << 30
 	DefaultLogInFlight = 2
 	MaxLogInFlight     = 64
+	MaxShards          = 8
 	DefaultLow         = 25
 	DefaultHigh        = 75
 	DefaultWait        = 30 * time.Second
@@ -63,6 +65,8 @@ func (c *ServeConfig) Validate() error {
 			units.FormatSize(MinMemory), units.FormatSize(MaxMemory))
 	case c.LogInFlight < 1 || c.LogInFlight > MaxLogInFlight:
 		return refuse("--log-inflight %d: want 1 to %d", c.LogInFlight, MaxLogInFlight)
+	case c.Shards < 0 || c.Shards > MaxShards:
+		return refuse("--shards %d: want 1 to %d, or 0 for as many as fit", c.Shards, MaxShards)
 	case c.Low < 1 || c.Low >= c.High || c.High > 99:
 		return refuse("--low %d%% --high %d%%: want 1%% or more, high above low, 99%% at most",
 			c.Low, c.High)

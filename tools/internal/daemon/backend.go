@@ -30,7 +30,7 @@ func (d *daemon) Create(ctx context.Context, r control.CreateRequest) (control.V
 	if depth == 0 {
 		depth = defaultDepth
 	}
-	err = d.shard.Control(ctx, &placement.Control{
+	err = d.shards.Control(ctx, &placement.Control{
 		Op: placement.CreateVolume, Name: r.Name, Size: r.Size, QueueDepth: depth, Device: -1,
 		Time: time.Now().Unix(),
 	})
@@ -60,7 +60,7 @@ func (d *daemon) needDriver(name, or string) error {
 
 // attachNamed attaches a volume or snapshot that has no device. The caller holds its name.
 func (d *daemon) attachNamed(ctx context.Context, name string, depth int, readOnly bool) error {
-	v, err := d.shard.Info(name)
+	v, err := d.shards.Info(name)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (d *daemon) attachNamed(ctx context.Context, name string, depth int, readOn
 func (d *daemon) undo(op placement.ControlOp, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
 	defer cancel()
-	err := d.shard.Control(ctx, &placement.Control{Op: op, Name: name})
+	err := d.shards.Control(ctx, &placement.Control{Op: op, Name: name})
 	if errors.Is(err, placement.ErrNotAttached) {
 		return nil
 	}
@@ -121,14 +121,14 @@ func (d *daemon) Detach(ctx context.Context, r control.DetachRequest) (control.V
 // detach takes away a volume's device, if it has one, and notes that it is to have none. The caller
 // holds its name.
 func (d *daemon) detach(ctx context.Context, name string, force bool, verb string) error {
-	v, err := d.shard.Info(name)
+	v, err := d.shards.Info(name)
 	if err != nil {
 		return err
 	}
 	if err := d.takeAway(v, force, verb); err != nil || !v.Attached || d.cfg.WithoutLog {
 		return err
 	}
-	return d.shard.Control(ctx, &placement.Control{Op: placement.DetachVolume, Name: name})
+	return d.shards.Control(ctx, &placement.Control{Op: placement.DetachVolume, Name: name})
 }
 
 // takeAway takes away a volume's device, if it has one. In the catalogue it stays attached.
@@ -171,7 +171,7 @@ func (d *daemon) List(ctx context.Context, r control.ListRequest,
 	yield func(control.Volume) error,
 ) error {
 	want := func(v placement.VolumeInfo) bool { return !v.Snapshot || r.Snapshots || r.All }
-	return d.shard.EachByName(r.All, want, func(v placement.VolumeInfo) error {
+	return d.shards.EachByName(r.All, want, func(v placement.VolumeInfo) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (d *daemon) Checkpoint(ctx context.Context, r control.CheckpointRequest) er
 	if r.Drain {
 		c.Op = placement.Drain
 	}
-	return d.shard.Control(ctx, c)
+	return d.shards.Control(ctx, c)
 }
 
 // Shutdown begins the daemon's end.

@@ -37,7 +37,7 @@ func (d *daemon) Remove(ctx context.Context, r control.RemoveRequest) error {
 	if len(names) == 1 {
 		c.Name, c.Names = names[0], nil
 	}
-	err = d.shard.Control(ctx, c)
+	err = d.shards.Control(ctx, c)
 	if errors.Is(err, placement.ErrSnapshots) {
 		err = errors.Join(d.withoutSnapshots(names), err)
 	}
@@ -76,7 +76,7 @@ func snapshotsFirst(a, b string) int {
 // removable refuses what would fail after some devices have been taken away. It returns the names of
 // what is attached.
 func (d *daemon) removable(names []string, force bool) (attached []string, err error) {
-	list, err := d.shard.Infos(names)
+	list, err := d.shards.Infos(names)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (d *daemon) withoutSnapshots(names []string) error {
 		going[name] = true
 	}
 	left := map[string]int{} // snapshots that stay, by volume
-	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
+	err := d.shards.Each(false, func(v placement.VolumeInfo) error {
 		if v.Snapshot && !going[v.Name] {
 			left[control.VolumeOf(v.Name)]++
 		}
@@ -134,7 +134,7 @@ func (d *daemon) Rename(ctx context.Context, r control.RenameRequest) (control.V
 		return control.Volume{}, err
 	}
 	defer unlock()
-	err = d.shard.Control(context.WithoutCancel(ctx), &placement.Control{
+	err = d.shards.Control(context.WithoutCancel(ctx), &placement.Control{
 		Op: placement.RenameVolume, Name: r.Name, To: r.To,
 	})
 	if err == nil {
@@ -201,7 +201,7 @@ func (d *daemon) Resize(ctx context.Context, r control.ResizeRequest) (control.V
 		return control.Volume{}, err
 	}
 	defer unlock()
-	v, err := d.shard.Info(r.Name)
+	v, err := d.shards.Info(r.Name)
 	if err != nil {
 		return control.Volume{}, err
 	}
@@ -214,7 +214,7 @@ func (d *daemon) Resize(ctx context.Context, r control.ResizeRequest) (control.V
 		}
 	}
 	if r.Size > v.Size {
-		err := d.shard.Control(ctx, &placement.Control{
+		err := d.shards.Control(ctx, &placement.Control{
 			Op: placement.ResizeVolume, Name: r.Name, Size: r.Size,
 		})
 		if err != nil {

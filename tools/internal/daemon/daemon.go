@@ -32,7 +32,7 @@ type daemon struct {
 
 	backing    *device.Pool
 	pool       *placement.Pool
-	shard      *shard.Shard
+	shards     *shard.Shards
 	durability placement.Durability
 	names      nameLocks
 	restored   int        // volumes attached again at the start
@@ -127,7 +127,7 @@ func (d *daemon) open() error {
 	d.log.Info("pool recovered", "devices", paths(b), "generation", st.Generation,
 		"volumes and snapshots", len(list), "took", time.Since(begin).Round(time.Millisecond))
 	cfg := shard.Config{
-		Pool: d.pool, Files: files(b), Memory: d.requestMemory(), CPUs: d.cfg.CPUs,
+		Pool: d.pool, Files: files(b), Memory: d.requestMemory(), CPUs: d.cfg.CPUs, Shards: d.pool.Lanes(),
 		Fault: d.fault, MaxBlocks: maxBlocks(b),
 	}
 	for _, r := range st.Regions {
@@ -135,7 +135,8 @@ func (d *daemon) open() error {
 			cfg.LogStart, cfg.LogEnd = r.Start, r.End
 		}
 	}
-	if d.shard, err = shard.Start(cfg); err != nil {
+	giveProcs(cfg.Shards)
+	if d.shards, err = shard.Start(cfg); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	return nil
@@ -189,8 +190,8 @@ func (d *daemon) run(ctx context.Context, release func(), l *control.Listener) e
 	select {
 	case <-ctx.Done():
 	case <-d.end:
-	case <-d.shard.Done():
-		return fmt.Errorf("the loop ended: %w", d.shard.Err())
+	case <-d.shards.Done():
+		return fmt.Errorf("the loop ended: %w", d.shards.Err())
 	case err = <-ended:
 	}
 	release()
@@ -221,7 +222,7 @@ func (d *daemon) watch(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if d.shard.Do(func() {}) == nil {
+			if d.shards.Do(func() {}) == nil {
 				d.notify.send("WATCHDOG=1")
 			}
 		}

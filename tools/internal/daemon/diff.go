@@ -18,7 +18,7 @@ func (d *daemon) Diff(ctx context.Context, r control.DiffRequest) (control.DiffP
 		From: r.From, To: r.To, FromID: r.FromID, ToID: r.ToID, Off: r.Offset,
 		Extents: make([]placement.DiffExtent, 0, diffExtents),
 	}
-	if err := d.shard.Diff(ctx, p); err != nil {
+	if err := d.shards.Diff(ctx, p); err != nil {
 		if e := control.ErrorOf(err); errors.Is(err, placement.ErrUnrelated) {
 			e.Next = "for all that the second has: unblend diff " + r.To
 			err = e

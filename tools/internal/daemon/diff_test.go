@@ -11,14 +11,14 @@ import (
 
 // TestDiff asks a daemon what differs between what it has, and what cannot be compared.
 func TestDiff(t *testing.T) {
-	d, ctx := &daemon{shard: emptyShard(t)}, context.Background()
+	d, ctx := &daemon{shards: emptyShard(t)}, context.Background()
 	for _, c := range []placement.Control{
 		{Op: placement.CreateVolume, Name: "a", Size: 64 << 20},
 		{Op: placement.CreateVolume, Name: "b", Size: 64 << 20},
 		{Op: placement.SnapshotVolume, Names: []string{"a"}, To: "s"},
 		{Op: placement.ResizeVolume, Name: "a", Size: 128 << 20},
 	} {
-		if err := d.shard.Control(ctx, &c); err != nil {
+		if err := d.shards.Control(ctx, &c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -28,7 +28,7 @@ func TestDiff(t *testing.T) {
 		t.Errorf("a snapshot and its volume: %+v, %v", page, err)
 	}
 	again := control.DiffRequest{From: "a@s", To: "a", FromID: page.FromID, ToID: page.ToID, Offset: 64 << 20}
-	err = d.shard.Control(ctx, &placement.Control{Op: placement.RenameVolume, Name: "a", To: "c"})
+	err = d.shards.Control(ctx, &placement.Control{Op: placement.RenameVolume, Name: "a", To: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}

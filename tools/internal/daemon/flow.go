@@ -13,7 +13,7 @@ import (
 
 // Flow says what guests wrote and what became of it.
 func (d *daemon) Flow(context.Context) (control.Flow, error) {
-	st, io, err := d.shard.StatusAndStats()
+	st, io, err := d.shards.StatusAndStats()
 	if err != nil {
 		return control.Flow{}, err
 	}
@@ -29,7 +29,7 @@ func (d *daemon) Flow(context.Context) (control.Flow, error) {
 		LogUsed:          int64(st.Segments-st.SegmentsFree) * st.SegmentBytes,
 		LogSize:          int64(st.Segments) * st.SegmentBytes,
 	}
-	err = d.shard.EachFlow(func(f *placement.VolumeFlow) error {
+	err = d.shards.EachFlow(func(f *placement.VolumeFlow) error {
 		doc.Volumes = append(doc.Volumes,
 			control.VolumeFlow{Name: f.Name, Line: f.Line, Counts: flowCounts(&f.Flow)})
 		return nil

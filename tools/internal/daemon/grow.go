@@ -21,7 +21,7 @@ func (d *daemon) Grow(ctx context.Context, r control.GrowRequest) (control.GrowR
 		return control.GrowResult{}, fmt.Errorf("the pool is growing already: %w", placement.ErrBusy)
 	}
 	defer d.growing.Unlock()
-	before, err := d.shard.Status()
+	before, err := d.shards.Status()
 	if err != nil {
 		return control.GrowResult{}, err
 	}
@@ -34,7 +34,7 @@ func (d *daemon) Grow(ctx context.Context, r control.GrowRequest) (control.GrowR
 			return control.GrowResult{}, err
 		}
 	}
-	err = d.shard.Control(context.WithoutCancel(ctx), &placement.Control{
+	err = d.shards.Control(context.WithoutCancel(ctx), &placement.Control{
 		Op: placement.GrowPool, Sizes: sizes,
 	})
 	if err != nil {
@@ -45,7 +45,7 @@ func (d *daemon) Grow(ctx context.Context, r control.GrowRequest) (control.GrowR
 		dev.Resized(sizes[i])
 	}
 	d.mu.Unlock()
-	after, err := d.shard.Status()
+	after, err := d.shards.Status()
 	if err != nil {
 		return control.GrowResult{}, err
 	}
@@ -100,7 +100,7 @@ func (d *daemon) mayGrow(r control.GrowRequest) (sizes [log.Devs]int64, can bool
 			sizes[log.Fast] = r.Size
 		}
 	}
-	can, err = d.shard.CanGrow(sizes)
+	can, err = d.shards.CanGrow(sizes)
 	if err == nil && !can && r.Size > had {
 		err = &control.Error{
 			Code: control.CodeBadRequest,

@@ -17,7 +17,7 @@ const (
 // Layout says how a volume or snapshot lies on the capacity device. The map is walked in many small
 // operations. A picture takes a second walk: only the first tells which part of the device it shows.
 func (d *daemon) Layout(ctx context.Context, r control.LayoutRequest) (control.Layout, error) {
-	v, err := d.shard.Info(r.Name)
+	v, err := d.shards.Info(r.Name)
 	if err != nil {
 		return control.Layout{}, err
 	}
@@ -46,7 +46,7 @@ func (d *daemon) walkLayout(ctx context.Context, name string, pic *placement.Pic
 ) {
 	l := &placement.VolumeLayout{Picture: pic}
 	for !l.Done {
-		err := d.shard.Control(ctx, &placement.Control{
+		err := d.shards.Control(ctx, &placement.Control{
 			Op: placement.LayoutVolume, Name: name, Layout: l,
 		})
 		if err != nil {

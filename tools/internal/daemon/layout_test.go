@@ -11,9 +11,9 @@ import (
 )
 
 func TestLayout(t *testing.T) {
-	d := &daemon{shard: emptyShard(t)}
+	d := &daemon{shards: emptyShard(t)}
 	ctx := context.Background()
-	err := d.shard.Control(ctx, &placement.Control{
+	err := d.shards.Control(ctx, &placement.Control{
 		Op: placement.CreateVolume, Name: "v", Size: 1 << 30, QueueDepth: 1, Device: -1,
 	})
 	if err != nil {

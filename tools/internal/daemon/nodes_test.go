@@ -22,7 +22,7 @@ import (
 )
 
 // emptyShard runs a loop on a new pool.
-func emptyShard(t *testing.T) *shard.Shard {
+func emptyShard(t *testing.T) *shard.Shards {
 	t.Helper()
 	b, err := device.OpenPool(newPool(t).Paths, device.PoolOptions{})
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 // fails is reported and has no device; the others are served.
 func (d *daemon) restore(ctx context.Context) {
 	var wanted []placement.VolumeInfo
-	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
+	err := d.shards.Each(false, func(v placement.VolumeInfo) error {
 		if v.Attached {
 			wanted = append(wanted, v)
 		}
@@ -168,7 +168,7 @@ func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.I
 	var s *served
 	if err == nil {
 		var vol *placement.Volume
-		if vol, err = d.shard.Volume(v.Name); err == nil {
+		if vol, err = d.shards.Volume(v.Name); err == nil {
 			s, err = d.serve(v, vol, info, p.Size)
 		}
 	}
@@ -190,7 +190,7 @@ func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.I
 // warnWithoutLog names the volumes that may have been written since the checkpoint. Snapshots are what
 // they were.
 func (d *daemon) warnWithoutLog(attached []placement.VolumeInfo) {
-	st, err := d.shard.Status()
+	st, err := d.shards.Status()
 	if err != nil {
 		return
 	}

@@ -18,7 +18,7 @@ func TestRollbackStaysAttached(t *testing.T) {
 		t.Skip("here it would get its device", c.Close())
 	}
 	d := &daemon{
-		shard: emptyShard(t), log: slog.Default(), cfg: control.ServeConfig{LinkDir: t.TempDir()},
+		shards: emptyShard(t), log: slog.Default(), cfg: control.ServeConfig{LinkDir: t.TempDir()},
 		served: map[string]*served{}, numbers: map[int]string{4: "a"},
 	}
 	ctx := context.Background()
@@ -27,11 +27,11 @@ func TestRollbackStaysAttached(t *testing.T) {
 		{Op: placement.SnapshotVolume, Names: []string{"a"}, To: "s"},
 		{Op: placement.AttachVolume, Name: "a", Device: 4},
 	} {
-		if err := d.shard.Control(ctx, &c); err != nil {
+		if err := d.shards.Control(ctx, &c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	before, err := d.shard.Info("a")
+	before, err := d.shards.Info("a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestRollbackStaysAttached(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is rolled back, but has no device any more") {
 		t.Errorf("without a driver: %v", err)
 	}
-	v, err := d.shard.Info("a")
+	v, err := d.shards.Info("a")
 	if err != nil || v.ID == before.ID || !v.Attached || v.Device != 4 {
 		t.Errorf("before %+v, now %+v, %v", before, v, err)
 	}

@@ -22,7 +22,7 @@ func (d *daemon) shutdown() error {
 	if len(held) > 0 {
 		d.log.Warn("volumes stay for the next daemon: guests hold them and wait", "volumes", held)
 	}
-	err = errors.Join(err, d.shard.Stop())
+	err = errors.Join(err, d.shards.Stop())
 	d.mu.Lock()
 	ctl := d.ublk
 	d.mu.Unlock()
@@ -53,7 +53,7 @@ func (d *daemon) takeAllDown() (held []string) {
 
 // lastCheckpoint makes the next start short.
 func (d *daemon) lastCheckpoint(held []string) error {
-	if st, err := d.shard.Status(); err != nil || st.ReadOnly != nil {
+	if st, err := d.shards.Status(); err != nil || st.ReadOnly != nil {
 		return err
 	}
 	c := &placement.Control{Op: placement.Shutdown}
@@ -62,7 +62,7 @@ func (d *daemon) lastCheckpoint(held []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), checkpointTime)
 	defer cancel()
-	if err := d.shard.Control(ctx, c); err != nil {
+	if err := d.shards.Control(ctx, c); err != nil {
 		return fmt.Errorf("last checkpoint: %w", err)
 	}
 	return nil

@@ -15,7 +15,7 @@ const verbRollback = "rollback"
 
 // writable refuses what changes the pool when that accepts no writes, before devices are touched.
 func (d *daemon) writable() error {
-	st, err := d.shard.Status()
+	st, err := d.shards.Status()
 	if err == nil && st.ReadOnly != nil {
 		err = fmt.Errorf("%w: %w", placement.ErrReadOnly, st.ReadOnly)
 	}
@@ -29,7 +29,7 @@ func (d *daemon) Snapshot(ctx context.Context, r control.SnapshotRequest) ([]con
 		return nil, err
 	}
 	defer unlock()
-	err = d.shard.Control(ctx, &placement.Control{
+	err = d.shards.Control(ctx, &placement.Control{
 		Op: placement.SnapshotVolume, Names: r.Volumes, To: r.Name, Time: time.Now().Unix(),
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func (d *daemon) Clone(ctx context.Context, r control.CloneRequest) (control.Vol
 		return control.Volume{}, err
 	}
 	defer unlock()
-	err = d.shard.Control(ctx, &placement.Control{
+	err = d.shards.Control(ctx, &placement.Control{
 		Op: placement.CloneVolume, Name: r.Source, To: r.Name, Count: uint32(r.Count),
 		First: uint32(r.First), Width: uint8(r.Width), QueueDepth: r.QueueDepth, Device: -1,
 		Time: time.Now().Unix(),
@@ -86,18 +86,18 @@ func (d *daemon) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx)
-	if _, err := d.shard.Info(r.Name); err != nil {
+	if _, err := d.shards.Info(r.Name); err != nil {
 		return control.Volume{}, err
 	}
 	name := control.VolumeOf(r.Name)
-	before, err := d.shard.Info(name)
+	before, err := d.shards.Info(name)
 	if err == nil {
 		err = d.takeAway(before, false, verbRollback)
 	}
 	if err != nil {
 		return control.Volume{}, err
 	}
-	err = d.shard.Control(ctx, &placement.Control{
+	err = d.shards.Control(ctx, &placement.Control{
 		Op: placement.RollbackVolume, Name: r.Name, Attach: before.Attached, Time: time.Now().Unix(),
 	})
 	if before.Attached {
@@ -112,7 +112,7 @@ func (d *daemon) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 // attachAgain gives a volume a device as it had before, with the same number if that is still free,
 // after a rollback that ended with outcome.
 func (d *daemon) attachAgain(ctx context.Context, before placement.VolumeInfo, outcome error) error {
-	v, err := d.shard.Info(before.Name)
+	v, err := d.shards.Info(before.Name)
 	if err == nil {
 		v.ReadOnly, v.QueueDepth = before.ReadOnly, before.QueueDepth
 		_, err = d.attach(ctx, v, int(before.Device))

@@ -133,7 +133,7 @@ func (d *daemon) watchSpace(ctx context.Context) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for told := 0; ; {
-		st, err := d.shard.Status()
+		st, err := d.shards.Status()
 		if err != nil {
 			return // the loop has ended
 		}

@@ -104,7 +104,7 @@ func TestGrowth(t *testing.T) {
 // clearly emptier.
 func TestTellSpace(t *testing.T) {
 	var said bytes.Buffer
-	d := &daemon{log: slog.New(slog.NewTextHandler(&said, nil)), shard: emptyShard(t)}
+	d := &daemon{log: slog.New(slog.NewTextHandler(&said, nil)), shards: emptyShard(t)}
 	told, lines := 0, 0
 	for _, x := range []struct {
 		taken uint64

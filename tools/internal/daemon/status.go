@@ -17,7 +17,7 @@ import (
 
 // volume describes one volume by its name.
 func (d *daemon) volume(name string) (control.Volume, error) {
-	v, err := d.shard.Info(name)
+	v, err := d.shards.Info(name)
 	if err != nil {
 		return control.Volume{}, err
 	}
@@ -59,11 +59,11 @@ func (d *daemon) describe(v placement.VolumeInfo) control.Volume {
 
 // Status describes the pool.
 func (d *daemon) Status(context.Context) (control.Status, error) {
-	st, err := d.shard.Status()
+	st, err := d.shards.Status()
 	if err != nil {
 		return control.Status{}, err
 	}
-	io, err := d.shard.Stats()
+	io, err := d.shards.Stats()
 	if err != nil {
 		return control.Status{}, err
 	}
@@ -135,7 +135,7 @@ func (d *daemon) daemonStatus() control.DaemonStatus {
 	defer d.mu.Unlock()
 	return control.DaemonStatus{
 		Version: d.cfg.Version, PID: os.Getpid(), Started: d.started.UTC().Truncate(time.Second),
-		RSS: rss(), Ublk: d.ublk != nil, Restored: d.restored,
+		RSS: rss(), Ublk: d.ublk != nil, Restored: d.restored, Shards: d.pool.Lanes(),
 	}
 }
 
@@ -232,7 +232,7 @@ func spaceStatus(st placement.Status) control.SpaceStatus {
 // survey looks at all volumes and snapshots, and says how many there are and what each volume takes.
 func (d *daemon) survey() (control.VolumeCounts, footprints, error) {
 	c, now := control.VolumeCounts{Attached: len(d.servedVolumes())}, footprints{}
-	err := d.shard.Each(false, func(v placement.VolumeInfo) error {
+	err := d.shards.Each(false, func(v placement.VolumeInfo) error {
 		now.add(v)
 		if v.Snapshot {
 			c.Snapshots++

@@ -156,13 +156,13 @@ func (d *daemon) attachAs(ctx context.Context, ctl *ublk.Control, v placement.Vo
 // noted, and the device goes with the daemon.
 func (d *daemon) mark(ctx context.Context, v placement.VolumeInfo, id int) (*placement.Volume, error) {
 	if d.cfg.WithoutLog || v.Attached && int(v.Device) == id {
-		return d.shard.Volume(v.Name)
+		return d.shards.Volume(v.Name)
 	}
 	c := &placement.Control{
 		Op: placement.AttachVolume, Name: v.Name, Device: int32(id), QueueDepth: v.QueueDepth,
 		ReadOnly: v.ReadOnly,
 	}
-	err := d.shard.Control(ctx, c)
+	err := d.shards.Control(ctx, c)
 	return c.Vol, err
 }
 
@@ -198,7 +198,7 @@ func (d *daemon) serve(v placement.VolumeInfo, vol *placement.Volume, info ublk.
 	if err != nil {
 		return nil, err
 	}
-	loop, err := d.shard.Serve(dev, vol)
+	loop, err := d.shards.Serve(dev, vol)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}

@@ -14,7 +14,7 @@ const (
 // Of the requests that can be under way, and of their memory, three eighths are for reads: they
 // always end soon, while writes may wait for room in the log or for space.
 const (
-	maxRequests = 1024
+	maxRequests = 1024 // of all shards
 	readEighths = 3
 )
 
@@ -66,15 +66,15 @@ func (q *fifo) drop() {
 
 // newClasses allocates the memory and the requests.
 func (s *Shard) newClasses() error {
-	s.reqs = make([]request, maxRequests)
+	s.reqs = make([]request, maxRequests/max(s.cfg.Shards, 1))
 	for i := range s.reqs {
-		s.reqs[i].Tag = uint64(i)
+		s.reqs[i].Tag = uint64(s.id)<<tagShard | uint64(i)
 	}
 	parts := [classes]int{reading: readEighths, writing: 8 - readEighths}
 	at := 0
 	for i, part := range parts {
 		c := &s.classes[i]
-		c.total = maxRequests * part / 8
+		c.total = len(s.reqs) * part / 8
 		for range c.total {
 			c.free = append(c.free, uint32(at))
 			at++

@@ -14,12 +14,12 @@ import (
 
 // Control has the pool do c, and returns when that has ended, with its outcome. When ctx ends
 // first, c goes on and must not be used again.
-func (s *Shard) Control(ctx context.Context, c *placement.Control) error {
+func (s *Shards) Control(ctx context.Context, c *placement.Control) error {
 	ended := make(chan struct{})
-	err := s.mail.send(func() {
+	err := s.all[0].mail.send(letter{func() {
 		s.controls[c] = func() { close(ended) }
 		s.pool.Control(c)
-	})
+	}, true})
 	if err == nil {
 		err = s.await(ctx, ended)
 	}
@@ -30,12 +30,12 @@ func (s *Shard) Control(ctx context.Context, c *placement.Control) error {
 }
 
 // Diff has the pool fill one page of a comparison. When ctx ends first, d must not be used again.
-func (s *Shard) Diff(ctx context.Context, d *placement.Diff) error {
+func (s *Shards) Diff(ctx context.Context, d *placement.Diff) error {
 	ended := make(chan struct{})
-	err := s.mail.send(func() {
+	err := s.all[0].mail.send(letter{func() {
 		s.diffs[d] = func() { close(ended) }
 		s.pool.Diff(d)
-	})
+	}, true})
 	if err == nil {
 		err = s.await(ctx, ended)
 	}
@@ -46,7 +46,7 @@ func (s *Shard) Diff(ctx context.Context, d *placement.Diff) error {
 }
 
 // await waits for the end of what was given to the pool.
-func (s *Shard) await(ctx context.Context, ended chan struct{}) error {
+func (s *Shards) await(ctx context.Context, ended chan struct{}) error {
 	select {
 	case <-ended:
 		return nil
@@ -58,14 +58,14 @@ func (s *Shard) await(ctx context.Context, ended chan struct{}) error {
 }
 
 // CanGrow reports whether devices of the given sizes, in bytes, have something to add to the pool.
-func (s *Shard) CanGrow(sizes [log.Devs]int64) (can bool, err error) {
+func (s *Shards) CanGrow(sizes [log.Devs]int64) (can bool, err error) {
 	var why error
 	err = s.Do(func() { can, why = s.pool.CanGrow(sizes) })
 	return can, errors.Join(err, why)
 }
 
 // Volume returns the volume of that name, or nil.
-func (s *Shard) Volume(name string) (*placement.Volume, error) {
+func (s *Shards) Volume(name string) (*placement.Volume, error) {
 	var v *placement.Volume
 	err := s.Do(func() { v = s.pool.Volume(name) })
 	return v, err
@@ -77,7 +77,7 @@ const pageVolumes = 256
 // Each calls f for all volumes and snapshots, by id; with all set also for what is hidden. It stops at
 // f's error. The loop gathers them in pieces, so that guests are served in between; what is made or
 // removed meanwhile may be among them or not, and a volume of which a snapshot is taken twice.
-func (s *Shard) Each(all bool, f func(placement.VolumeInfo) error) error {
+func (s *Shards) Each(all bool, f func(placement.VolumeInfo) error) error {
 	page := make([]placement.VolumeInfo, 0, pageVolumes)
 	for next := uint32(0); ; {
 		err := s.Do(func() { page, next = s.pool.VolumesAfter(next, all, page[:0]) })
@@ -96,7 +96,7 @@ func (s *Shard) Each(all bool, f func(placement.VolumeInfo) error) error {
 }
 
 // EachFlow calls f for the flow of each volume that is, or was, in use, as Each does.
-func (s *Shard) EachFlow(f func(*placement.VolumeFlow) error) error {
+func (s *Shards) EachFlow(f func(*placement.VolumeFlow) error) error {
 	page := make([]placement.VolumeFlow, 0, pageVolumes)
 	for next := uint32(0); ; {
 		err := s.Do(func() { page, next = s.pool.FlowsAfter(next, page[:0]) })
@@ -116,7 +116,7 @@ func (s *Shard) EachFlow(f func(*placement.VolumeFlow) error) error {
 
 // EachByName is Each in the order of names, for what want wants. Only the names of all are in memory
 // at once. What is renamed meanwhile stands where its former name would.
-func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
+func (s *Shards) EachByName(all bool, want func(placement.VolumeInfo) bool,
 	f func(placement.VolumeInfo) error,
 ) error {
 	type ref struct {
@@ -167,7 +167,7 @@ func (s *Shard) EachByName(all bool, want func(placement.VolumeInfo) bool,
 
 // Info returns what Each says of one volume or snapshot. The error is placement.ErrNoVolume if
 // there is none.
-func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
+func (s *Shards) Info(name string) (placement.VolumeInfo, error) {
 	list, err := s.Infos([]string{name})
 	if err != nil {
 		return placement.VolumeInfo{}, err
@@ -177,7 +177,7 @@ func (s *Shard) Info(name string) (placement.VolumeInfo, error) {
 
 // Infos returns what Each says of some volumes and snapshots, in the order of the names. The error
 // is placement.ErrNoVolume if one is missing.
-func (s *Shard) Infos(names []string) ([]placement.VolumeInfo, error) {
+func (s *Shards) Infos(names []string) ([]placement.VolumeInfo, error) {
 	list := make([]placement.VolumeInfo, len(names))
 	missing := -1
 	err := s.Do(func() {
@@ -196,7 +196,7 @@ func (s *Shard) Infos(names []string) ([]placement.VolumeInfo, error) {
 }
 
 // Status returns the pool's state.
-func (s *Shard) Status() (placement.Status, error) {
+func (s *Shards) Status() (placement.Status, error) {
 	var st placement.Status
 	err := s.Do(func() { st = s.pool.Status() })
 	return st, err

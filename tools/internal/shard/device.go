@@ -13,6 +13,7 @@ type device struct {
 	slot    int
 	queue   *ublk.Queue
 	vol     *placement.Volume
+	name    string    // of it, when it was attached
 	ios     []ublk.IO // by tag: what it asks for
 	shares  [classes]share
 	drained chan struct{} // closed when the kernel has taken all tags back
@@ -20,29 +21,41 @@ type device struct {
 
 // Device is the handle of a served device.
 type Device struct {
-	s *Shard
-	d *device
+	set *Shards
+	s   *Shard
+	d   *device
 }
 
-// Serve begins to answer the requests of dev from vol. When it returns, all tags are offered to the
-// kernel: the device can be started, or its recovery ended, by another thread. Requests may come
-// before that has returned: Linux 6.12 reads the partition table while a device starts.
-func (s *Shard) Serve(dev *ublk.Device, vol *placement.Volume) (*Device, error) {
+// Serve begins to answer the requests of dev from vol, which no other device has, on the shard that
+// has the fewest. When it returns, all tags are offered to the kernel: the device can be started, or
+// its recovery ended, by another thread. Requests may come before that has returned: Linux 6.12 reads
+// the partition table while a device starts.
+func (s *Shards) Serve(dev *ublk.Device, vol *placement.Volume) (*Device, error) {
+	sh := s.all[s.home()]
 	var d *device
 	var err error
-	if e := s.Do(func() { d, err = s.serve(dev, vol) }); e != nil {
+	name := ""
+	e := s.Do(func() {
+		name = vol.Name()
+		s.pool.Home(vol, sh.id)
+	})
+	if e == nil {
+		e = sh.on(func() { d, err = sh.serve(dev, vol, name) })
+	}
+	if e == nil && err != nil {
+		e = fmt.Errorf("%s: %w", placement.Object(name), err)
+	}
+	if e != nil {
+		s.left(sh.id)
 		return nil, e
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", placement.Object(vol.Name()), err)
-	}
-	return &Device{s, d}, nil
+	return &Device{s, sh, d}, nil
 }
 
-func (s *Shard) serve(dev *ublk.Device, vol *placement.Volume) (*device, error) {
+func (s *Shard) serve(dev *ublk.Device, vol *placement.Volume, name string) (*device, error) {
 	depth := dev.Info.Depth
 	d := &device{
-		slot: s.freeSlot(), vol: vol, ios: make([]ublk.IO, depth), drained: make(chan struct{}),
+		slot: s.freeSlot(), vol: vol, name: name, ios: make([]ublk.IO, depth), drained: make(chan struct{}),
 	}
 	s.setShares(d, depth)
 	var err error
@@ -98,7 +111,7 @@ func (s *Shard) queueEvent(d *device, c uring.CQE) {
 // fault reports what went wrong with one device.
 func (s *Shard) fault(d *device, err error) {
 	if s.cfg.Fault != nil {
-		s.cfg.Fault(fmt.Errorf("%s: %w", placement.Object(d.vol.Name()), err))
+		s.cfg.Fault(fmt.Errorf("%s: %w", placement.Object(d.name), err))
 	}
 }
 
@@ -108,12 +121,15 @@ func (d *Device) Drained() <-chan struct{} { return d.d.drained }
 // Close forgets a drained device.
 func (d *Device) Close() error {
 	var err error
-	if e := d.s.Do(func() {
+	if e := d.s.on(func() {
 		if err = d.d.queue.Close(); err == nil {
 			d.s.devices[d.d.slot] = nil
 		}
 	}); e != nil {
 		return e
+	}
+	if err == nil {
+		d.set.left(d.s.id)
 	}
 	return err
 }

@@ -4,35 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"unblend/log"
 	"unblend/placement"
-	"unblend/ublk"
 	"unblend/uring"
+
+	"golang.org/x/sys/unix"
 )
-
-// ErrStopped is returned for work that is sent to a shard whose loop has ended.
-var ErrStopped = errors.New("the shard has stopped")
-
-// Config is what a shard is made of.
-type Config struct {
-	Pool  *placement.Pool
-	Files [log.Devs]int // descriptors opened for direct I/O; one device: the same twice
-
-	// MaxBlocks is how many blocks a device takes in one request; 0: any number. What is longer
-	// goes out in several.
-	MaxBlocks [log.Devs]int
-
-	Memory int         // bytes for requests under way; 0: ublk.DefaultPoolSize
-	CPUs   []int       // the CPUs to run on; empty: any
-	Fault  func(error) // told, on the loop's thread, what went wrong with a single device
-
-	LogStart, LogEnd int64 // the log's bytes on the fast device, for the counters
-}
 
 const (
 	ringEntries = 4096
@@ -48,53 +27,70 @@ const (
 	slotMask  = 1<<(kindShift-slotShift) - 1
 )
 
-// Shard is the loop. Its exported methods may be called from any goroutine.
+// Shard is one of the threads: a loop with a ring, the devices that it serves and the requests of these.
 type Shard struct {
-	cfg   Config
-	pool  *placement.Pool
-	ring  *uring.Ring
-	waker *uring.Waker
-	start time.Time
+	engine *engine
+	id     int
+	cfg    Config
+	ring   *uring.Ring
+	waker  *uring.Waker
 
-	ops      []transfer // under way, by slot
-	piece    [][]byte   // for submitOp
-	busy     int        // how many
-	undone   []*log.Op  // to be submitted again
-	owed     []answer   // to be given again
-	devices  []*device  // by slot; nil: free
-	reqs     []request
-	classes  [classes]class
-	cqes     []uring.CQE
-	controls map[*placement.Control]func() // what to do when one has ended
-	diffs    map[*placement.Diff]func()    // likewise, of pages of comparisons
-	stats    Stats
-	more     bool // the pool has work that waits for nothing
+	ops     []transfer // under way, by slot
+	piece   [][]byte   // for submitOp
+	busy    int        // how many
+	undone  []*log.Op  // to be submitted again
+	owed    []answer   // to be given again
+	devices []*device  // by slot; nil: free
+	reqs    []request
+	classes [classes]class
+	cqes    []uring.CQE
+	served  uint64 // requests answered
+
+	// Between the thread and the pool: what a turn brings to it, and takes.
+	in       []*placement.Request
+	ended    []outcome
+	letters  []letter
+	out      []*placement.Request
+	todo     []*log.Op
+	inbox    []*placement.Request // what others' turns have ended; of the engine
+	more     bool                 // the pool has work that waits for nothing
+	deadline int64                // of the pool; 0: none
+	stop     bool                 // as the engine says
 
 	mail    mailbox
-	stop    bool // no operation is begun any more
 	done    chan struct{}
 	started chan error
 	err     error // why the loop ended; read after done
 }
 
-// Start makes the loop's thread. When it returns, the loop runs, or err says why it cannot.
-func Start(cfg Config) (*Shard, error) {
-	if cfg.Memory == 0 {
-		cfg.Memory = ublk.DefaultPoolSize
+// outcome is that of a device operation.
+type outcome struct {
+	op  *log.Op
+	res int32
+}
+
+func newShard(cfg Config, e *engine, id int) *Shard {
+	n := len(cfg.CPUs)
+	cfg.CPUs = cfg.CPUs[n*id/cfg.Shards : n*(id+1)/cfg.Shards]
+	if cfg.Shards > 1 {
+		cfg.Memory = max(cfg.Memory/cfg.Shards, minMemory)
 	}
-	s := &Shard{
-		cfg: cfg, pool: cfg.Pool, start: time.Now(), cqes: make([]uring.CQE, reapMax),
-		controls: map[*placement.Control]func(){}, diffs: map[*placement.Diff]func(){}, done: make(chan struct{}),
+	return &Shard{
+		engine: e, id: id, cfg: cfg, cqes: make([]uring.CQE, reapMax), done: make(chan struct{}),
 		started: make(chan error),
 	}
+}
+
+// launch starts the thread.
+func (s *Shard) launch() error {
 	if err := s.newClasses(); err != nil {
-		return nil, err
+		return err
 	}
 	go s.thread()
 	if err := <-s.started; err != nil {
-		return nil, errors.Join(fmt.Errorf("shard: %w", err), s.closeClasses())
+		return errors.Join(err, s.closeClasses())
 	}
-	return s, nil
+	return nil
 }
 
 // thread is the loop's goroutine. The OS thread it is on must not end while a device lives, and
@@ -109,7 +105,11 @@ func (s *Shard) thread() {
 	for s.err == nil && !(s.stop && s.quiet()) {
 		s.turn()
 	}
-	s.mail.close()
+	s.letters = s.mail.close()
+	s.readLetters(false)
+	s.engine.lock.lock()
+	s.readLetters(true)
+	s.engine.unlock()
 	stay := s.err != nil || s.serving()
 	if !stay {
 		s.err = errors.Join(s.waker.Close(), s.ring.Close(), s.closeClasses())
@@ -147,18 +147,94 @@ func (s *Shard) open() error {
 // turn is one turn of the loop.
 func (s *Shard) turn() {
 	n := s.ring.Reap(s.cqes)
-	s.pool.Tick(s.now())
 	s.redo()
 	for _, c := range s.cqes[:n] {
 		s.completion(c)
 	}
-	s.answerAll()
 	s.admitWaiting()
-	s.more = s.pool.Run()
+	s.drive()
 	s.answerAll()
 	s.submitOps()
 	wait, timeout := s.patience()
 	s.check(s.ring.SubmitAndWait(wait, timeout))
+}
+
+// drive is the part of a turn in which the shard holds the pool: it hands over what has come, and takes
+// what is to be done. Copies from and to the guests' memory, and system calls, come before and after.
+func (s *Shard) drive() {
+	e := s.engine
+	s.readLetters(false)
+	e.lock.lock()
+	e.pool.Tick(int64(time.Since(e.start)) + 1) // never 0
+	for _, o := range s.ended {
+		e.countDone(o.op, o.res)
+		e.pool.Complete(o.op.Token, o.res)
+	}
+	for _, r := range s.in {
+		e.pool.Submit(r)
+	}
+	s.readLetters(true)
+	more, wake := e.pool.RunShard(s.id, len(e.all))
+	wake |= s.takeDone()
+	s.stop = e.stop
+	for op := e.next(); op != nil; op = e.next() {
+		s.todo = append(s.todo, op)
+	}
+	if s.more = more; !more {
+		s.deadline = e.pool.Deadline()
+	}
+	e.unlock()
+	s.ended, s.in = s.ended[:0], s.in[:0]
+	if wake != 0 {
+		s.check(e.wake(wake))
+	}
+}
+
+// next returns the next device operation of the pool, unless the end has begun.
+func (e *engine) next() *log.Op {
+	if e.stop {
+		return nil
+	}
+	return e.pool.NextOp()
+}
+
+// takeDone takes what has ended: requests of its own, and of others into their boxes; it returns whom to
+// wake because of that.
+func (s *Shard) takeDone() (wake uint64) {
+	e := s.engine
+	s.out = append(s.out, s.inbox...)
+	s.inbox = s.inbox[:0]
+	for r := e.pool.NextDone(); r != nil; r = e.pool.NextDone() {
+		if owner := e.all[r.Tag>>tagShard]; owner == s {
+			s.out = append(s.out, r)
+		} else {
+			owner.inbox = append(owner.inbox, r)
+			wake |= 1 << owner.id
+		}
+	}
+	for c := e.pool.NextControl(); c != nil; c = e.pool.NextControl() {
+		f := e.controls[c]
+		delete(e.controls, c)
+		f()
+	}
+	for d := e.pool.NextDiff(); d != nil; d = e.pool.NextDiff() {
+		f := e.diffs[d]
+		delete(e.diffs, d)
+		f()
+	}
+	return wake
+}
+
+// readLetters does what was sent: what needs the pool while the shard holds it, the rest before.
+func (s *Shard) readLetters(pool bool) {
+	for _, l := range s.letters {
+		if l.pool == pool {
+			l.f()
+		}
+	}
+	if pool {
+		s.letters = s.letters[:0]
+	}
 }
 
 // check notes an error of the ring, which ends the loop. That the kernel is short of memory for the
@@ -169,9 +245,6 @@ func (s *Shard) check(err error) {
 	}
 }
 
-// now is the pool's clock. It never is 0.
-func (s *Shard) now() int64 { return int64(time.Since(s.start)) + 1 }
-
 // patience returns for how many completions to wait, and how long.
 func (s *Shard) patience() (uint32, time.Duration) {
 	switch {
@@ -179,14 +252,14 @@ func (s *Shard) patience() (uint32, time.Duration) {
 		s.ring.Ready() > 0:
 		return 0, 0
 	}
-	at := s.pool.Deadline()
-	if at == 0 || s.stop {
+	if s.deadline == 0 || s.stop {
 		return 1, maxWait
 	}
-	return 1, min(maxWait, max(0, time.Duration(at-s.now())))
+	now := int64(time.Since(s.engine.start)) + 1
+	return 1, min(maxWait, max(0, time.Duration(s.deadline-now)))
 }
 
-// completion hands one completion to whom it belongs.
+// completion takes one completion.
 func (s *Shard) completion(c uring.CQE) {
 	switch c.UserData >> kindShift {
 	case kindOp:
@@ -198,12 +271,12 @@ func (s *Shard) completion(c uring.CQE) {
 		for !s.waker.Arm() && s.err == nil {
 			s.check(s.ring.Submit())
 		}
-		s.mail.run()
+		s.letters = append(s.letters, s.mail.take()...)
 	}
 }
 
 // quiet says that nothing is under way on the devices.
-func (s *Shard) quiet() bool { return s.busy == 0 }
+func (s *Shard) quiet() bool { return s.busy == 0 && len(s.ended) == 0 }
 
 // serving says that the thread still owes something to a device.
 func (s *Shard) serving() bool {
@@ -213,72 +286,4 @@ func (s *Shard) serving() bool {
 		}
 	}
 	return false
-}
-
-// Stop ends the loop: no device operation is begun any more, and when those under way have ended
-// the loop has too. Devices that are still served stay, with what was asked of them and not
-// answered, for the next daemon: the process must end then.
-func (s *Shard) Stop() error {
-	if err := s.mail.send(func() { s.stop = true }); err != nil {
-		return err
-	}
-	<-s.done
-	return s.err
-}
-
-// Done is closed when the loop has ended; Err then says why.
-func (s *Shard) Done() <-chan struct{} { return s.done }
-
-// Err returns why the loop ended: nil after Stop. Only valid after Done.
-func (s *Shard) Err() error { return s.err }
-
-// mailbox is how other threads have something done on the loop's.
-type mailbox struct {
-	waker  *uring.Waker
-	mu     sync.Mutex
-	list   []func() // guarded by mu
-	closed bool     // guarded by mu
-	spare  []func() // the loop's own
-}
-
-// send has f run on the loop's thread soon.
-func (m *mailbox) send(f func()) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return ErrStopped
-	}
-	m.list = append(m.list, f)
-	return m.waker.Wake()
-}
-
-// run runs what was sent.
-func (m *mailbox) run() {
-	m.mu.Lock()
-	list := m.list
-	m.list = m.spare[:0]
-	m.mu.Unlock()
-	for i, f := range list {
-		f()
-		list[i] = nil
-	}
-	m.spare = list
-}
-
-// close runs what is left and accepts nothing more.
-func (m *mailbox) close() {
-	m.mu.Lock()
-	m.closed = true
-	m.mu.Unlock()
-	m.run()
-}
-
-// Do runs f on the loop's thread and waits until it has run.
-func (s *Shard) Do(f func()) error {
-	ran := make(chan struct{})
-	if err := s.mail.send(func() { f(); close(ran) }); err != nil {
-		return err
-	}
-	<-ran
-	return nil
 }

@@ -38,21 +38,21 @@ func newPool(t *testing.T) string {
 }
 
 // start opens the pool at path and runs a shard on it. The returned function stops both.
-func start(t *testing.T, path string) (*Shard, func()) {
+func start(t *testing.T, path string) (*Shards, func()) {
 	t.Helper()
 	d, err := backing.OpenForServe(path, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := placement.Open(placement.Disks{d, d}, placement.Options{
-		IndexEntries: 1 << 14, Frames: 1024, Rand: random,
+		IndexEntries: 1 << 14, Frames: 1024, Rand: random, Lanes: 3,
 		Wall: func() int64 { return time.Now().Unix() },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := Start(Config{
-		Pool: p, Files: [log.Devs]int{d.FD(), d.FD()}, Memory: 4 << 20, LogEnd: poolSize,
+		Pool: p, Files: [log.Devs]int{d.FD(), d.FD()}, Memory: 4 << 20, LogEnd: poolSize, Shards: 3,
 		MaxBlocks: [log.Devs]int{1, 1}, // so that much goes out in pieces
 	})
 	if errors.Is(err, uring.ErrDisabled) {
@@ -184,7 +184,7 @@ func TestDoFromMany(t *testing.T) {
 }
 
 // names lists what the shard has, in the order in which it says so.
-func names(s *Shard) (list []string, err error) {
+func names(s *Shards) (list []string, err error) {
 	all := func(placement.VolumeInfo) bool { return true }
 	err = s.EachByName(false, all, func(v placement.VolumeInfo) error {
 		list = append(list, v.Name)

@@ -16,12 +16,9 @@ type transfer struct {
 	again  bool    // the kernel asks for another try
 }
 
-// submitOps moves the pool's device operations into the ring's submission queue.
+// submitOps moves the device operations of this turn into the ring's submission queue.
 func (s *Shard) submitOps() {
-	if s.stop {
-		return
-	}
-	for op := s.pool.NextOp(); op != nil; op = s.pool.NextOp() {
+	for _, op := range s.todo {
 		slot := int(uint32(op.Token))
 		for slot >= len(s.ops) {
 			s.ops = append(s.ops, transfer{})
@@ -29,6 +26,7 @@ func (s *Shard) submitOps() {
 		s.busy++
 		s.submitOp(op)
 	}
+	s.todo = s.todo[:0]
 }
 
 // submitOp puts one operation into the ring, in pieces that the device takes as they are: what it
@@ -102,7 +100,7 @@ func (s *Shard) prepare(op *log.Op, bufs [][]byte, off int64) bool {
 	return s.ring.WriteV(data, file, bufs, off, attr)
 }
 
-// opDone notes the end of a piece and reports that of the last one to the pool. The kernel may ask
+// opDone notes the end of a piece, and that of the last one for the pool. The kernel may ask
 // for another try: then all of the operation is done again.
 func (s *Shard) opDone(slot uint32, res int32) {
 	t := &s.ops[slot]
@@ -129,8 +127,7 @@ func (s *Shard) opDone(slot uint32, res int32) {
 	}
 	*t = transfer{}
 	s.busy--
-	s.countDone(op, res)
-	s.pool.Complete(op.Token, res)
+	s.ended = append(s.ended, outcome{op, res})
 }
 
 // redo tries again what the kernel refused for the moment.

@@ -8,12 +8,19 @@ import (
 	"unblend/ublk"
 )
 
-// request is a guest's request under way. Its Tag is its index among the shard's.
+// request is a guest's request under way. Its Tag is its index among the shard's, and which shard it is
+// of.
 type request struct {
 	placement.Request
 	share *share
 	tag   uint16 // the device's
 }
+
+// A request's Tag.
+const (
+	tagShard = 32 // the bits from here on: the shard
+	tagIndex = 1<<tagShard - 1
+)
 
 // answer is what a device is told of a request.
 type answer struct {
@@ -96,15 +103,14 @@ func (s *Shard) begin(h *share, tag uint16) verdict {
 			return begun
 		}
 	}
-	s.pool.Submit(&r.Request)
+	s.in = append(s.in, &r.Request)
 	return begun
 }
 
-// answerAll gives the guests the outcomes of finished requests, and whoever waits for a control
-// operation its end.
+// answerAll gives the guests the outcomes of finished requests.
 func (s *Shard) answerAll() {
-	for q := s.pool.NextDone(); q != nil; q = s.pool.NextDone() {
-		r := &s.reqs[q.Tag]
+	for _, q := range s.out {
+		r := &s.reqs[q.Tag&tagIndex]
 		err := q.Err
 		if err == 0 && q.Kind == placement.Read {
 			at := q.Off % log.BlockSize
@@ -116,16 +122,7 @@ func (s *Shard) answerAll() {
 		}
 		s.reply(r, err)
 	}
-	for c := s.pool.NextControl(); c != nil; c = s.pool.NextControl() {
-		f := s.controls[c]
-		delete(s.controls, c)
-		f()
-	}
-	for d := s.pool.NextDiff(); d != nil; d = s.pool.NextDiff() {
-		f := s.diffs[d]
-		delete(s.diffs, d)
-		f()
-	}
+	s.out = s.out[:0]
 }
 
 // reply answers a request and frees what it had.
@@ -139,7 +136,7 @@ func (s *Shard) reply(r *request, err unix.Errno) {
 	}
 	h := r.share
 	s.commit(answer{h.dev, r.tag, res})
-	h.give(r.Buf, uint32(r.Tag))
+	h.give(r.Buf, uint32(r.Tag&tagIndex))
 	r.Buf, r.share = nil, nil
 }
 
@@ -150,5 +147,5 @@ func (s *Shard) commit(a answer) {
 		s.owed = append(s.owed, a)
 		return
 	}
-	s.stats.Served++
+	s.served++
 }

@@ -5,7 +5,7 @@ import (
 	"unblend/placement"
 )
 
-// Stats counts what a shard did since Start.
+// Stats counts what the shards did since Start.
 type Stats struct {
 	Served    uint64 // guest requests answered
 	LogWrites uint64 // device writes into the log
@@ -18,32 +18,36 @@ type Stats struct {
 }
 
 // Stats returns the counters.
-func (s *Shard) Stats() (Stats, error) {
-	var st Stats
-	err := s.Do(func() { st = s.stats })
+func (s *Shards) Stats() (Stats, error) {
+	_, st, err := s.StatusAndStats()
 	return st, err
 }
 
-// StatusAndStats returns the pool's state and the counters, as they were at one moment.
-func (s *Shard) StatusAndStats() (p placement.Status, st Stats, err error) {
+// StatusAndStats returns the pool's state and the counters, as they were at one moment, but for Served.
+func (s *Shards) StatusAndStats() (p placement.Status, st Stats, err error) {
 	err = s.Do(func() { p, st = s.pool.Status(), s.stats })
+	for _, sh := range s.all {
+		if err == nil {
+			err = sh.on(func() { st.Served += sh.served })
+		}
+	}
 	return p, st, err
 }
 
 // countDone counts an operation that has ended.
-func (s *Shard) countDone(op *log.Op, res int32) {
+func (e *engine) countDone(op *log.Op, res int32) {
 	switch {
 	case res < 0 && op.Kind == log.Read:
-		s.stats.ReadErrors[op.Dev]++
+		e.stats.ReadErrors[op.Dev]++
 	case res < 0:
-		s.stats.WriteErrors[op.Dev]++
+		e.stats.WriteErrors[op.Dev]++
 	case op.Kind == log.Write && op.Dev == log.Fast &&
-		op.Off >= s.cfg.LogStart && op.Off < s.cfg.LogEnd:
-		s.stats.LogWrites++
-		s.stats.LogBytes += uint64(res)
-	case op.Kind == log.Write && s.pool.IsData(op.Dev, op.Off):
-		s.stats.DataBytes += uint64(res)
+		op.Off >= e.logStart && op.Off < e.logEnd:
+		e.stats.LogWrites++
+		e.stats.LogBytes += uint64(res)
+	case op.Kind == log.Write && e.pool.IsData(op.Dev, op.Off):
+		e.stats.DataBytes += uint64(res)
 	case op.Kind == log.Write:
-		s.stats.MetadataBytes += uint64(res)
+		e.stats.MetadataBytes += uint64(res)
 	}
 }

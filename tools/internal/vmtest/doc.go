@@ -21,5 +21,6 @@
 //	UNBLEND_WRITERS=16     writers of TestTraceBlend's last round, beyond those of one and four
 //	UNBLEND_PICTURE=FILE   where TestTracePicture leaves its picture; it does not run without
 //	UNBLEND_COUNTED=1      machines whose clock counts instructions, for a host that is busy
+//	UNBLEND_SHARDS=N       have N threads serve, where a test does not say
 //	UNBLEND_RECORD=FILE    append the figures of campaigns to this file
 package vmtest

@@ -93,6 +93,9 @@ func (g *guest) format(p pool) {
 // serve starts the daemon, which the end of the test kills if it still runs.
 func (g *guest) serve(p pool, more ...string) *operate.Daemon {
 	g.Helper()
+	if n := os.Getenv("UNBLEND_SHARDS"); n != "" {
+		more = append(more, "--shards", n)
+	}
 	d, err := g.prog.Serve(g.ctx, p.serveArg(), more...)
 	if err != nil {
 		g.Fatal(err)
