@@ -53,6 +53,10 @@ func mixedWriters(paths []string, more ...string) []string {
 	return lines
 }
 
+// startTime is how long a trace may take to begin: the kernel verifies its programs, which takes long on
+// an emulated processor beside others.
+const startTime = 90 * time.Second
+
 // recordBlock is the size of the guests' writes.
 const recordBlock = 16 << 10
 
@@ -68,7 +72,7 @@ func (g *guest) traceRecord() {
 
 	g.step("record")
 	stop := g.tracer("trace", "record", file, "--seconds=10min", "--json")
-	g.eventually("the record begins", 20*time.Second, func() bool {
+	g.eventually("the record begins", startTime, func() bool {
 		text, _ := os.ReadFile(file)
 		return strings.Contains(string(text), `"vm02"`)
 	})
@@ -113,7 +117,7 @@ func (g *guest) tracer(args ...string) (stop func() string) {
 	if err := cmd.Start(); err != nil {
 		g.Fatal(err)
 	}
-	g.eventually(args[1]+" begins", 20*time.Second, func() bool {
+	g.eventually(args[1]+" begins", startTime, func() bool {
 		return strings.Contains(complaints(), "unblend: ")
 	})
 	return func() string {
