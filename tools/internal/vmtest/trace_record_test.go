@@ -223,7 +223,7 @@ func TestTracePicture(t *testing.T) {
 	g.format(p)
 	d := g.serve(p)
 	lines := []string{
-		"[global]", "direct=1", "ioengine=libaio", "iodepth=2", "randseed=5", "time_based=1", "runtime=40",
+		"[global]", "direct=1", "ioengine=libaio", "iodepth=2", "randseed=5", "time_based=1", "runtime=80",
 	}
 	for i := range guests {
 		path := g.create(fmt.Sprintf("vm%02d", i+1), "40M")
