@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
 // SectorSize is the unit in which the kernel counts, in bytes, whatever the device's own.
@@ -30,7 +29,9 @@ const (
 // what it watches.
 type Analyzer struct {
 	objs    blendObjects
-	links   []link.Link
+	at      attached
+	begun   bool // Attach was called
+	queues  bool // a device without a queue is, or was, watched
 	guests  int
 	backing map[Device]bool
 	half    uint32 // of the table of regions: the one that is in use
@@ -70,51 +71,40 @@ func explain(err error) error {
 
 // Attach begins to count.
 func (a *Analyzer) Attach() error {
-	var err error
-	a.links, err = attach(a.programs())
+	a.begun = true
+	err := a.at.attach(pair{a.objs.RqIssue, a.objs.RqIssueSpare})
+	if err == nil && a.queues {
+		err = a.attachQueue()
+	}
 	return err
 }
 
-// programs returns those that are attached.
-func (a *Analyzer) programs() []*ebpf.Program {
-	return []*ebpf.Program{a.objs.RqIssue, a.objs.BioQueue}
+func (a *Analyzer) attachQueue() error {
+	return a.at.attach(pair{a.objs.BioQueue, a.objs.BioQueueSpare})
 }
 
-// attach attaches programs to their tracepoints. The links have to be closed after an error, too.
-func attach(programs []*ebpf.Program) (links []link.Link, err error) {
-	for _, p := range programs {
-		l, err := link.AttachTracing(link.TracingOptions{Program: p})
-		if err != nil {
-			return links, explain(err)
-		}
-		links = append(links, l)
+// needs sees to it that what happens at a hook is seen. Most machines have no device without a queue,
+// and are spared the cost of the programs for these.
+func (a *Analyzer) needs(h Hook) error {
+	if h != AtQueue || a.queues {
+		return nil
 	}
-	return links, nil
+	a.queues = true
+	if !a.begun {
+		return nil
+	}
+	return a.attachQueue()
 }
 
-// Lost returns how many events were not counted: one that interrupts the analysis of another on
-// the same CPU is not analyzed.
-func (a *Analyzer) Lost() (uint64, error) { return misses(a.programs()) }
+// Lost returns how many events were not counted: those that passed both a program and its spare by.
+// They may have been of any device.
+func (a *Analyzer) Lost() (uint64, error) { return a.at.misses(a.objs.Spared) }
 
-// misses returns how often programs did not run because one ran on that CPU already.
-func misses(programs []*ebpf.Program) (lost uint64, err error) {
-	for _, p := range programs {
-		s, err := p.Stats()
-		if err != nil {
-			return 0, classify(err)
-		}
-		lost += s.RecursionMisses
-	}
-	return lost, nil
+// Saved returns how many events passed a program by and were counted by its spare.
+func (a *Analyzer) Saved() (uint64, error) {
+	_, saved, err := a.at.count(a.objs.Spared)
+	return saved, err
 }
 
 // Close takes the programs out of the kernel.
-func (a *Analyzer) Close() error { return errors.Join(detach(a.links), a.objs.Close()) }
-
-func detach(links []link.Link) error {
-	var errs []error
-	for _, l := range links {
-		errs = append(errs, l.Close())
-	}
-	return errors.Join(errs...)
-}
+func (a *Analyzer) Close() error { return errors.Join(a.at.detach(), a.objs.Close()) }

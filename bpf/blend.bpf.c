@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 //
-// How streams of writes look to a disk. The two programs at the end attach to the block layer's
-// tracepoints; a third one takes the same events from user space, so that tests can replay streams
-// of which they know the outcome. All three call observe, which is the whole analysis. Nothing is
-// sent to user space: it reads the counters, which only ever grow.
+// How streams of writes look to a disk. The programs at the end attach to the block layer's two
+// tracepoints, each of them and its spare; another one takes the same events from user space, so that
+// tests can replay streams of which they know the outcome. All call observe, which is the whole
+// analysis. Nothing is sent to user space: it reads the counters, which only ever grow.
 //
 // A write to a guest's device counts twice: in the stream of its volume, and in the merged stream,
 // which is what one disk would have got that holds all volumes end to end. A write to a backing
@@ -43,6 +43,7 @@ struct stream {
 	__u64 without_seeks; // atomic: seeks of the merged stream that appear without it
 };
 
+// histogram is atomic, although every processor has its own: see mine.
 struct histogram {
 	__u64 seek[BUCKETS]; // distances
 	__u64 run[BUCKETS];  // lengths of the runs that ended
@@ -127,8 +128,8 @@ __noinline int advance(__u32 index, __u64 start, __u32 sectors, __u32 owner)
 	s->writes++;
 	bpf_spin_unlock(&s->lock);
 	if (distance) {
-		h->seek[bucket(distance) & (BUCKETS - 1)]++;
-		h->run[bucket(run) & (BUCKETS - 1)]++;
+		__sync_fetch_and_add(&h->seek[bucket(distance) & (BUCKETS - 1)], 1);
+		__sync_fetch_and_add(&h->run[bucket(run) & (BUCKETS - 1)], 1);
 	}
 	if (index == MERGED && last)
 		contribute(owner, before, start, last, other);
@@ -171,8 +172,7 @@ static __always_inline int observe(struct event *e)
 	return 0;
 }
 
-SEC("tp_btf/block_rq_issue")
-int BPF_PROG(rq_issue, struct request *rq)
+static __always_inline int take_request(struct request *rq, int spare)
 {
 	struct event e = {
 		.sector = rq->__sector,
@@ -182,12 +182,11 @@ int BPF_PROG(rq_issue, struct request *rq)
 		.at = AT_ISSUE,
 	};
 
-	return observe(&e);
+	return mine((__u64)rq, spare) ? observe(&e) : 0;
 }
 
 // The sector counts from the start of the disk here, too: partitions were resolved before.
-SEC("tp_btf/block_bio_queue")
-int BPF_PROG(bio_queue, struct bio *bio)
+static __always_inline int take_bio(struct bio *bio, int spare)
 {
 	struct event e = {
 		.sector = bio->bi_iter.bi_sector,
@@ -197,7 +196,31 @@ int BPF_PROG(bio_queue, struct bio *bio)
 		.at = AT_QUEUE,
 	};
 
-	return observe(&e);
+	return mine((__u64)bio, spare) ? observe(&e) : 0;
+}
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(rq_issue, struct request *rq)
+{
+	return take_request(rq, 0);
+}
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(rq_issue_spare, struct request *rq)
+{
+	return take_request(rq, 1);
+}
+
+SEC("tp_btf/block_bio_queue")
+int BPF_PROG(bio_queue, struct bio *bio)
+{
+	return take_bio(bio, 0);
+}
+
+SEC("tp_btf/block_bio_queue")
+int BPF_PROG(bio_queue_spare, struct bio *bio)
+{
+	return take_bio(bio, 1);
 }
 
 SEC("syscall")
@@ -206,6 +229,26 @@ int replay(struct event *from)
 	struct event e = *from;
 
 	return observe(&e);
+}
+
+// For tests: an event that reaches one of the two alone, or one after the other.
+static __always_inline int replay_as(struct event *from, int spare)
+{
+	struct event e = *from;
+
+	return mine(e.sector << 32 | e.dev, spare) ? observe(&e) : 0;
+}
+
+SEC("syscall")
+int replay_first(struct event *from)
+{
+	return replay_as(from, 0);
+}
+
+SEC("syscall")
+int replay_spare(struct event *from)
+{
+	return replay_as(from, 1);
 }
 
 char dual_license[] SEC("license") = "Dual MIT/GPL";

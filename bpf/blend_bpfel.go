@@ -45,6 +45,12 @@ type blendRegion struct {
 	Pad    uint32
 }
 
+type blendSpared struct {
+	_     structs.HostLayout
+	Left  uint64
+	Saved uint64
+}
+
 type blendStream struct {
 	_    structs.HostLayout
 	Lock struct {
@@ -73,13 +79,19 @@ type blendStream struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	blendMapDevices    = "devices"
-	blendMapHistograms = "histograms"
-	blendMapRegions    = "regions"
-	blendMapStreams    = "streams"
-	blendProgBioQueue  = "bio_queue"
-	blendProgReplay    = "replay"
-	blendProgRqIssue   = "rq_issue"
+	blendMapDevices        = "devices"
+	blendMapHistograms     = "histograms"
+	blendMapRegions        = "regions"
+	blendMapSpared         = "spared"
+	blendMapStreams        = "streams"
+	blendMapTaken          = "taken"
+	blendProgBioQueue      = "bio_queue"
+	blendProgBioQueueSpare = "bio_queue_spare"
+	blendProgReplay        = "replay"
+	blendProgReplayFirst   = "replay_first"
+	blendProgReplaySpare   = "replay_spare"
+	blendProgRqIssue       = "rq_issue"
+	blendProgRqIssueSpare  = "rq_issue_spare"
 )
 
 // loadBlend returns the embedded CollectionSpec for blend.
@@ -124,9 +136,13 @@ type blendSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type blendProgramSpecs struct {
-	BioQueue *ebpf.ProgramSpec `ebpf:"bio_queue"`
-	Replay   *ebpf.ProgramSpec `ebpf:"replay"`
-	RqIssue  *ebpf.ProgramSpec `ebpf:"rq_issue"`
+	BioQueue      *ebpf.ProgramSpec `ebpf:"bio_queue"`
+	BioQueueSpare *ebpf.ProgramSpec `ebpf:"bio_queue_spare"`
+	Replay        *ebpf.ProgramSpec `ebpf:"replay"`
+	ReplayFirst   *ebpf.ProgramSpec `ebpf:"replay_first"`
+	ReplaySpare   *ebpf.ProgramSpec `ebpf:"replay_spare"`
+	RqIssue       *ebpf.ProgramSpec `ebpf:"rq_issue"`
+	RqIssueSpare  *ebpf.ProgramSpec `ebpf:"rq_issue_spare"`
 }
 
 // blendMapSpecs contains maps before they are loaded into the kernel.
@@ -136,7 +152,9 @@ type blendMapSpecs struct {
 	Devices    *ebpf.MapSpec `ebpf:"devices"`
 	Histograms *ebpf.MapSpec `ebpf:"histograms"`
 	Regions    *ebpf.MapSpec `ebpf:"regions"`
+	Spared     *ebpf.MapSpec `ebpf:"spared"`
 	Streams    *ebpf.MapSpec `ebpf:"streams"`
+	Taken      *ebpf.MapSpec `ebpf:"taken"`
 }
 
 // blendVariableSpecs contains global variables before they are loaded into the kernel.
@@ -168,7 +186,9 @@ type blendMaps struct {
 	Devices    *ebpf.Map `ebpf:"devices"`
 	Histograms *ebpf.Map `ebpf:"histograms"`
 	Regions    *ebpf.Map `ebpf:"regions"`
+	Spared     *ebpf.Map `ebpf:"spared"`
 	Streams    *ebpf.Map `ebpf:"streams"`
+	Taken      *ebpf.Map `ebpf:"taken"`
 }
 
 func (m *blendMaps) Close() error {
@@ -176,7 +196,9 @@ func (m *blendMaps) Close() error {
 		m.Devices,
 		m.Histograms,
 		m.Regions,
+		m.Spared,
 		m.Streams,
+		m.Taken,
 	)
 }
 
@@ -190,16 +212,24 @@ type blendVariables struct {
 //
 // It can be passed to loadBlendObjects or ebpf.CollectionSpec.LoadAndAssign.
 type blendPrograms struct {
-	BioQueue *ebpf.Program `ebpf:"bio_queue"`
-	Replay   *ebpf.Program `ebpf:"replay"`
-	RqIssue  *ebpf.Program `ebpf:"rq_issue"`
+	BioQueue      *ebpf.Program `ebpf:"bio_queue"`
+	BioQueueSpare *ebpf.Program `ebpf:"bio_queue_spare"`
+	Replay        *ebpf.Program `ebpf:"replay"`
+	ReplayFirst   *ebpf.Program `ebpf:"replay_first"`
+	ReplaySpare   *ebpf.Program `ebpf:"replay_spare"`
+	RqIssue       *ebpf.Program `ebpf:"rq_issue"`
+	RqIssueSpare  *ebpf.Program `ebpf:"rq_issue_spare"`
 }
 
 func (p *blendPrograms) Close() error {
 	return _BlendClose(
 		p.BioQueue,
+		p.BioQueueSpare,
 		p.Replay,
+		p.ReplayFirst,
+		p.ReplaySpare,
 		p.RqIssue,
+		p.RqIssueSpare,
 	)
 }
 

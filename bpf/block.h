@@ -58,6 +58,65 @@ struct {
 	__type(value, struct region);
 } regions SEC(".maps");
 
+// Every program is attached twice, because the kernel does not run one on a processor on which it
+// runs already: an event of an interrupt, or of a task that came in place of one that was preempted in
+// the middle of the program, passes it by. Its spare comes after it and takes such an event, unless it
+// is held up there, too. What the first program takes it marks here, and the spare takes the mark away.
+// Entries stay: requests come again and again, and to find one costs less than to make it.
+#define MAX_TAKEN 32768
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_TAKEN);
+	__type(key, __u64);
+	__type(value, __u32);
+} taken SEC(".maps");
+
+struct spared {
+	__u64 left;  // events that first programs could not mark, and left to the spare
+	__u64 saved; // events that spares took
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct spared);
+} spared SEC(".maps");
+
+static __always_inline void count_spared(int saved)
+{
+	__u32 zero = 0;
+	struct spared *s = bpf_map_lookup_elem(&spared, &zero);
+
+	if (s)
+		__sync_fetch_and_add(saved ? &s->saved : &s->left, 1);
+}
+
+// mine reports whether a program is to take the event with this number. No other event that is under
+// way may have the same one. Counters per processor are atomic: a program and a spare may share it.
+static __always_inline int mine(__u64 event, int spare)
+{
+	__u32 *mark = bpf_map_lookup_elem(&taken, &event), one = 1;
+
+	if (spare && mark && *mark) {
+		*mark = 0;
+		return 0;
+	}
+	if (spare) {
+		count_spared(1);
+		return 1;
+	}
+	if (mark) {
+		*mark = 1;
+		return 1;
+	}
+	if (!bpf_map_update_elem(&taken, &event, &one, BPF_ANY))
+		return 1;
+	count_spared(0);
+	return 0;
+}
+
 // The kernel verifies functions that are neither static nor inline by themselves, whatever the
 // callers hand in. That keeps the paths through several branching ones from multiplying.
 

@@ -59,6 +59,9 @@ func (a *Analyzer) WatchGuest(g Guest) error {
 	if g.Stream < FirstGuest || g.Stream >= FirstGuest+a.guests {
 		return fmt.Errorf("stream %d: there is room for %d guests", g.Stream, a.guests)
 	}
+	if err := a.needs(g.Hook); err != nil {
+		return err
+	}
 	index := uint32(g.Stream)
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
@@ -107,7 +110,7 @@ func (a *Analyzer) WatchBacking(disks []Backing) error {
 		if len(rs) == 0 {
 			continue
 		}
-		if err := a.objs.Devices.Put(uint32(b.Device), d); err != nil {
+		if err := errors.Join(a.needs(b.Hook), a.objs.Devices.Put(uint32(b.Device), d)); err != nil {
 			return err
 		}
 		now[b.Device] = true

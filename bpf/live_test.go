@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -84,6 +85,42 @@ func TestLive(t *testing.T) {
 	}
 	if lost, err := a.Lost(); err != nil || lost != 0 {
 		t.Errorf("%d events lost, %v", lost, err)
+	}
+}
+
+// TestLiveCrowd writes to a real block device from many threads at once: whoever is preempted, and
+// wherever, each write counts once.
+func TestLiveCrowd(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	const block, blocks, threads, writes = 4096, 4096, 16, 250
+	f, dev := loopDevice(t, block*blocks)
+	a := load(t, []Guest{{Device: dev, Stream: FirstGuest}}, nil)
+	if err := a.Attach(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range threads {
+		wg.Go(func() {
+			rng, buf := rand.New(rand.NewPCG(7, uint64(i))), aligned(block)
+			for range writes {
+				// No two that may be merged into one.
+				if _, err := f.WriteAt(buf, 2*block*rng.Int64N(blocks/2)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	c := read(t, a, FirstGuest)
+	lost, err := a.Lost()
+	saved, err2 := a.Saved()
+	t.Logf("%d events passed the program by, %d of them its spare, too", saved+lost, lost)
+	const all = threads * writes
+	if c.Writes > all || c.Writes+lost < all || lost > 1 || err != nil || err2 != nil {
+		t.Errorf("%d writes of %d counted, %d events lost, %v, %v", c.Writes, all, lost, err, err2)
 	}
 }
 

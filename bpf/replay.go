@@ -29,12 +29,17 @@ type Event struct {
 // Replay hands an event to the analysis as if the kernel had come by with it: what streams give
 // whose outcome is known can be tested so.
 func (a *Analyzer) Replay(e Event) error {
-	status, err := a.objs.Replay.Run(&ebpf.RunOptions{Context: blendEvent{
-		Sector: e.Sector, Sectors: e.Sectors, Dev: uint32(e.Device), Op: uint32(e.Op),
-		At: uint32(e.Hook),
-	}})
+	status, err := a.objs.Replay.Run(&ebpf.RunOptions{Context: eventContext(e)})
 	if err == nil && status != 0 {
 		err = fmt.Errorf("replay: status %d", status)
 	}
 	return err
+}
+
+// eventContext returns an event as the programs that replay take it.
+func eventContext(e Event) blendEvent {
+	return blendEvent{
+		Sector: e.Sector, Sectors: e.Sectors, Dev: uint32(e.Device), Op: uint32(e.Op),
+		At: uint32(e.Hook),
+	}
 }

@@ -86,7 +86,7 @@ func share(part, whole uint64) float64 { return float64(part) / float64(whole) }
 func TestClosedForms(t *testing.T) {
 	const each = 8
 	writes := enough(8000, 3000)
-	for _, n := range []int{1, 2, 4, 16, 50} {
+	for _, n := range []int{1, 4, 16, 2, 50}[:enough(5, 3)] {
 		guests := volumes(n, 1<<40)
 		a := load(t, guests, nil)
 		rng := rand.New(rand.NewPCG(1, uint64(n)))
@@ -112,7 +112,7 @@ func TestClosedForms(t *testing.T) {
 func TestWindowedForm(t *testing.T) {
 	const each = 8
 	writes := enough(8000, 3000)
-	for _, n := range []int{2, 4, 16, 50} {
+	for _, n := range []int{4, 16, 2, 50}[:enough(4, 2)] {
 		guests := volumes(1, 1<<40)
 		a := load(t, guests, nil)
 		rng := rand.New(rand.NewPCG(2, uint64(n)))
@@ -215,7 +215,7 @@ func compare(t *testing.T, a *Analyzer, m *model, stream int) {
 // TestParallel replays on all CPUs at once: whatever the order, each write continues the one before
 // it or is a seek, and nothing is forgotten.
 func TestParallel(t *testing.T) {
-	const threads, writes = 8, 3000
+	const threads, writes = 8, 1000
 	guests := volumes(2, 1<<40)
 	a := load(t, guests, nil)
 	var wg sync.WaitGroup

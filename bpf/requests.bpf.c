@@ -53,6 +53,8 @@ struct outcome {
 	__u16 failed;
 };
 
+// What is per processor is atomic, because a program and a spare may share it: see mine.
+
 // times counts how long one kind of a stream's requests took, in ns. The three parts of the time that
 // a volume's writes were served are inferred from the log's: see logged.
 struct times {
@@ -161,7 +163,7 @@ static __always_inline int begin(struct step *s, __u32 at, __u64 queued)
 	if (bpf_map_update_elem(&pending, &s->id, &o, BPF_ANY)) {
 		l = losses();
 		if (l)
-			l->unfollowed++;
+			__sync_fetch_and_add(&l->unfollowed, 1);
 	}
 	return 0;
 }
@@ -200,13 +202,13 @@ static __always_inline void split(struct times *t, struct outcome *o)
 	bpf_spin_unlock(&l->lock);
 	if (!done)
 		return;
-	t->split++;
-	t->batch_sum += issued - o->issued;
-	t->log_sum += done - issued;
-	t->reply_sum += o->done - done;
-	t->batch[bucket(issued - o->issued) & (BUCKETS - 1)]++;
-	t->log[bucket(done - issued) & (BUCKETS - 1)]++;
-	t->reply[bucket(o->done - done) & (BUCKETS - 1)]++;
+	__sync_fetch_and_add(&t->split, 1);
+	__sync_fetch_and_add(&t->batch_sum, issued - o->issued);
+	__sync_fetch_and_add(&t->log_sum, done - issued);
+	__sync_fetch_and_add(&t->reply_sum, o->done - done);
+	__sync_fetch_and_add(&t->batch[bucket(issued - o->issued) & (BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&t->log[bucket(done - issued) & (BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&t->reply[bucket(o->done - done) & (BUCKETS - 1)], 1);
 }
 
 static __always_inline void count(struct outcome *o)
@@ -220,11 +222,11 @@ static __always_inline void count(struct outcome *o)
 	t = bpf_map_lookup_elem(&latencies, &index);
 	if (!t)
 		return;
-	t->waited_sum += waited;
-	t->served_sum += served;
-	t->waited[bucket(waited) & (BUCKETS - 1)]++;
-	t->served[bucket(served) & (BUCKETS - 1)]++;
-	t->total[bucket(waited + served) & (BUCKETS - 1)]++;
+	__sync_fetch_and_add(&t->waited_sum, waited);
+	__sync_fetch_and_add(&t->served_sum, served);
+	__sync_fetch_and_add(&t->waited[bucket(waited) & (BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&t->served[bucket(served) & (BUCKETS - 1)], 1);
+	__sync_fetch_and_add(&t->total[bucket(waited + served) & (BUCKETS - 1)], 1);
 	if (o->op == OP_WRITE && o->stream >= FIRST_GUEST)
 		split(t, o);
 	else if (o->op == OP_WRITE && o->stream == LOG)
@@ -241,7 +243,7 @@ static __always_inline void send(struct outcome *o)
 		return;
 	l = losses();
 	if (l)
-		l->dropped++;
+		__sync_fetch_and_add(&l->dropped, 1);
 }
 
 // finish ends following a request.
@@ -312,7 +314,14 @@ static __always_inline int take(struct step *s)
 	}
 }
 
-static __always_inline int take_bio(struct bio *bio, __u32 kind)
+// number_of returns the number of an event for mine: addresses are multiples of eight. The kernel lets
+// programs add to a pointer, but not set bits of it.
+static __always_inline __u64 number_of(void *what, __u32 kind)
+{
+	return (__u64)what + kind;
+}
+
+static __always_inline int take_bio(struct bio *bio, __u32 kind, int spare)
 {
 	struct step s = {
 		.time = bpf_ktime_get_ns(),
@@ -325,35 +334,10 @@ static __always_inline int take_bio(struct bio *bio, __u32 kind)
 		.failed = bio->bi_status != 0,
 	};
 
-	return take(&s);
+	return mine(number_of(bio, kind), spare) ? take(&s) : 0;
 }
 
-SEC("tp_btf/block_bio_queue")
-int BPF_PROG(on_bio_queue, struct bio *bio)
-{
-	return take_bio(bio, BIO_QUEUED);
-}
-
-SEC("tp_btf/block_bio_backmerge")
-int BPF_PROG(on_back_merge, struct bio *bio)
-{
-	return take_bio(bio, BIO_MERGED);
-}
-
-SEC("tp_btf/block_bio_frontmerge")
-int BPF_PROG(on_front_merge, struct bio *bio)
-{
-	return take_bio(bio, BIO_MERGED);
-}
-
-SEC("tp_btf/block_bio_complete")
-int BPF_PROG(on_bio_complete, struct request_queue *q, struct bio *bio)
-{
-	return take_bio(bio, BIO_DONE);
-}
-
-SEC("tp_btf/block_rq_issue")
-int BPF_PROG(on_rq_issue, struct request *rq)
+static __always_inline int take_issue(struct request *rq, int spare)
 {
 	struct step s = {
 		.time = bpf_ktime_get_ns(),
@@ -367,12 +351,11 @@ int BPF_PROG(on_rq_issue, struct request *rq)
 		.kind = RQ_ISSUED,
 	};
 
-	return take(&s);
+	return mine(number_of(rq, RQ_ISSUED), spare) ? take(&s) : 0;
 }
 
 // A request may be done piece by piece: the last one ends it.
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(on_rq_complete, struct request *rq, __u8 status, __u32 bytes)
+static __always_inline int take_complete(struct request *rq, __u8 status, __u32 bytes, int spare)
 {
 	struct step s = {
 		.time = bpf_ktime_get_ns(),
@@ -381,9 +364,51 @@ int BPF_PROG(on_rq_complete, struct request *rq, __u8 status, __u32 bytes)
 		.failed = status != 0,
 	};
 
-	if (bytes < rq->__data_len)
+	if (!mine(number_of(rq, RQ_DONE), spare) || bytes < rq->__data_len)
 		return 0;
 	return take(&s);
+}
+
+// BIO makes the program for a tracepoint of bios, and its spare.
+#define BIO(tracepoint, name, kind, args...)        \
+	SEC("tp_btf/" tracepoint)                   \
+	int BPF_PROG(name, args)                    \
+	{                                           \
+		return take_bio(bio, kind, 0);      \
+	}                                           \
+	SEC("tp_btf/" tracepoint)                   \
+	int BPF_PROG(name##_spare, args)            \
+	{                                           \
+		return take_bio(bio, kind, 1);      \
+	}
+
+BIO("block_bio_queue", on_bio_queue, BIO_QUEUED, struct bio *bio)
+BIO("block_bio_backmerge", on_back_merge, BIO_MERGED, struct bio *bio)
+BIO("block_bio_frontmerge", on_front_merge, BIO_MERGED, struct bio *bio)
+BIO("block_bio_complete", on_bio_complete, BIO_DONE, struct request_queue *q, struct bio *bio)
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(on_rq_issue, struct request *rq)
+{
+	return take_issue(rq, 0);
+}
+
+SEC("tp_btf/block_rq_issue")
+int BPF_PROG(on_rq_issue_spare, struct request *rq)
+{
+	return take_issue(rq, 1);
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(on_rq_complete, struct request *rq, __u8 status, __u32 bytes)
+{
+	return take_complete(rq, status, bytes, 0);
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(on_rq_complete_spare, struct request *rq, __u8 status, __u32 bytes)
+{
+	return take_complete(rq, status, bytes, 1);
 }
 
 SEC("syscall")

@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 )
 
@@ -24,7 +23,7 @@ type RequestOptions struct {
 // write-zeroes count. Like the Analyzer, which must be closed later, it is for one goroutine.
 type Requests struct {
 	objs   requestsObjects
-	links  []link.Link
+	at     attached
 	reader *ringbuf.Reader
 	record ringbuf.Record
 	size   int // of the table of streams
@@ -68,27 +67,17 @@ func boolInt(b bool) int {
 	return 0
 }
 
-// programs returns those that are attached: what ends a request before what begins one.
-func (r *Requests) programs() []*ebpf.Program {
-	o := &r.objs
-	return []*ebpf.Program{
-		o.OnRqComplete, o.OnBioComplete, o.OnBackMerge, o.OnFrontMerge, o.OnRqIssue, o.OnBioQueue,
-	}
-}
-
-// Attach begins to follow requests.
+// Attach begins to follow requests: what ends one is attached before what begins one.
 func (r *Requests) Attach() error {
-	var err error
-	r.links, err = attach(r.programs())
-	return err
+	o := &r.objs
+	return r.at.attach(
+		pair{o.OnRqComplete, o.OnRqCompleteSpare}, pair{o.OnBioComplete, o.OnBioCompleteSpare},
+		pair{o.OnBackMerge, o.OnBackMergeSpare}, pair{o.OnFrontMerge, o.OnFrontMergeSpare},
+		pair{o.OnRqIssue, o.OnRqIssueSpare}, pair{o.OnBioQueue, o.OnBioQueueSpare})
 }
 
 // Detach ends it. Next still returns what is there.
-func (r *Requests) Detach() error {
-	links := r.links
-	r.links = nil
-	return detach(links)
-}
+func (r *Requests) Detach() error { return r.at.detach() }
 
 // Close takes the programs out of the kernel.
 func (r *Requests) Close() error {
@@ -155,7 +144,7 @@ func (r *Requests) Lost() (Losses, error) {
 	if err := r.objs.Lost.Lookup(uint32(0), &perCPU); err != nil {
 		return Losses{}, err
 	}
-	missed, err := misses(r.programs())
+	missed, err := r.at.misses(r.objs.Spared)
 	l := Losses{Unfollowed: missed}
 	for _, c := range perCPU {
 		l.Dropped += c.Dropped

@@ -60,6 +60,12 @@ type requestsRegion struct {
 	Pad    uint32
 }
 
+type requestsSpared struct {
+	_     structs.HostLayout
+	Left  uint64
+	Saved uint64
+}
+
 type requestsStep struct {
 	_       structs.HostLayout
 	Time    uint64
@@ -95,23 +101,31 @@ type requestsTimes struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	requestsMapDevices        = "devices"
-	requestsMapLatencies      = "latencies"
-	requestsMapLogWrites      = "log_writes"
-	requestsMapLost           = "lost"
-	requestsMapPending        = "pending"
-	requestsMapRegions        = "regions"
-	requestsMapRing           = "ring"
-	requestsMapWaiting        = "waiting"
-	requestsProgOnBackMerge   = "on_back_merge"
-	requestsProgOnBioComplete = "on_bio_complete"
-	requestsProgOnBioQueue    = "on_bio_queue"
-	requestsProgOnFrontMerge  = "on_front_merge"
-	requestsProgOnRqComplete  = "on_rq_complete"
-	requestsProgOnRqIssue     = "on_rq_issue"
-	requestsProgReplayStep    = "replay_step"
-	requestsVarEvery          = "every"
-	requestsVarMeasure        = "measure"
+	requestsMapDevices             = "devices"
+	requestsMapLatencies           = "latencies"
+	requestsMapLogWrites           = "log_writes"
+	requestsMapLost                = "lost"
+	requestsMapPending             = "pending"
+	requestsMapRegions             = "regions"
+	requestsMapRing                = "ring"
+	requestsMapSpared              = "spared"
+	requestsMapTaken               = "taken"
+	requestsMapWaiting             = "waiting"
+	requestsProgOnBackMerge        = "on_back_merge"
+	requestsProgOnBackMergeSpare   = "on_back_merge_spare"
+	requestsProgOnBioComplete      = "on_bio_complete"
+	requestsProgOnBioCompleteSpare = "on_bio_complete_spare"
+	requestsProgOnBioQueue         = "on_bio_queue"
+	requestsProgOnBioQueueSpare    = "on_bio_queue_spare"
+	requestsProgOnFrontMerge       = "on_front_merge"
+	requestsProgOnFrontMergeSpare  = "on_front_merge_spare"
+	requestsProgOnRqComplete       = "on_rq_complete"
+	requestsProgOnRqCompleteSpare  = "on_rq_complete_spare"
+	requestsProgOnRqIssue          = "on_rq_issue"
+	requestsProgOnRqIssueSpare     = "on_rq_issue_spare"
+	requestsProgReplayStep         = "replay_step"
+	requestsVarEvery               = "every"
+	requestsVarMeasure             = "measure"
 )
 
 // loadRequests returns the embedded CollectionSpec for requests.
@@ -156,13 +170,19 @@ type requestsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type requestsProgramSpecs struct {
-	OnBackMerge   *ebpf.ProgramSpec `ebpf:"on_back_merge"`
-	OnBioComplete *ebpf.ProgramSpec `ebpf:"on_bio_complete"`
-	OnBioQueue    *ebpf.ProgramSpec `ebpf:"on_bio_queue"`
-	OnFrontMerge  *ebpf.ProgramSpec `ebpf:"on_front_merge"`
-	OnRqComplete  *ebpf.ProgramSpec `ebpf:"on_rq_complete"`
-	OnRqIssue     *ebpf.ProgramSpec `ebpf:"on_rq_issue"`
-	ReplayStep    *ebpf.ProgramSpec `ebpf:"replay_step"`
+	OnBackMerge        *ebpf.ProgramSpec `ebpf:"on_back_merge"`
+	OnBackMergeSpare   *ebpf.ProgramSpec `ebpf:"on_back_merge_spare"`
+	OnBioComplete      *ebpf.ProgramSpec `ebpf:"on_bio_complete"`
+	OnBioCompleteSpare *ebpf.ProgramSpec `ebpf:"on_bio_complete_spare"`
+	OnBioQueue         *ebpf.ProgramSpec `ebpf:"on_bio_queue"`
+	OnBioQueueSpare    *ebpf.ProgramSpec `ebpf:"on_bio_queue_spare"`
+	OnFrontMerge       *ebpf.ProgramSpec `ebpf:"on_front_merge"`
+	OnFrontMergeSpare  *ebpf.ProgramSpec `ebpf:"on_front_merge_spare"`
+	OnRqComplete       *ebpf.ProgramSpec `ebpf:"on_rq_complete"`
+	OnRqCompleteSpare  *ebpf.ProgramSpec `ebpf:"on_rq_complete_spare"`
+	OnRqIssue          *ebpf.ProgramSpec `ebpf:"on_rq_issue"`
+	OnRqIssueSpare     *ebpf.ProgramSpec `ebpf:"on_rq_issue_spare"`
+	ReplayStep         *ebpf.ProgramSpec `ebpf:"replay_step"`
 }
 
 // requestsMapSpecs contains maps before they are loaded into the kernel.
@@ -176,6 +196,8 @@ type requestsMapSpecs struct {
 	Pending   *ebpf.MapSpec `ebpf:"pending"`
 	Regions   *ebpf.MapSpec `ebpf:"regions"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	Spared    *ebpf.MapSpec `ebpf:"spared"`
+	Taken     *ebpf.MapSpec `ebpf:"taken"`
 	Waiting   *ebpf.MapSpec `ebpf:"waiting"`
 }
 
@@ -214,6 +236,8 @@ type requestsMaps struct {
 	Pending   *ebpf.Map `ebpf:"pending"`
 	Regions   *ebpf.Map `ebpf:"regions"`
 	Ring      *ebpf.Map `ebpf:"ring"`
+	Spared    *ebpf.Map `ebpf:"spared"`
+	Taken     *ebpf.Map `ebpf:"taken"`
 	Waiting   *ebpf.Map `ebpf:"waiting"`
 }
 
@@ -226,6 +250,8 @@ func (m *requestsMaps) Close() error {
 		m.Pending,
 		m.Regions,
 		m.Ring,
+		m.Spared,
+		m.Taken,
 		m.Waiting,
 	)
 }
@@ -242,23 +268,35 @@ type requestsVariables struct {
 //
 // It can be passed to loadRequestsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type requestsPrograms struct {
-	OnBackMerge   *ebpf.Program `ebpf:"on_back_merge"`
-	OnBioComplete *ebpf.Program `ebpf:"on_bio_complete"`
-	OnBioQueue    *ebpf.Program `ebpf:"on_bio_queue"`
-	OnFrontMerge  *ebpf.Program `ebpf:"on_front_merge"`
-	OnRqComplete  *ebpf.Program `ebpf:"on_rq_complete"`
-	OnRqIssue     *ebpf.Program `ebpf:"on_rq_issue"`
-	ReplayStep    *ebpf.Program `ebpf:"replay_step"`
+	OnBackMerge        *ebpf.Program `ebpf:"on_back_merge"`
+	OnBackMergeSpare   *ebpf.Program `ebpf:"on_back_merge_spare"`
+	OnBioComplete      *ebpf.Program `ebpf:"on_bio_complete"`
+	OnBioCompleteSpare *ebpf.Program `ebpf:"on_bio_complete_spare"`
+	OnBioQueue         *ebpf.Program `ebpf:"on_bio_queue"`
+	OnBioQueueSpare    *ebpf.Program `ebpf:"on_bio_queue_spare"`
+	OnFrontMerge       *ebpf.Program `ebpf:"on_front_merge"`
+	OnFrontMergeSpare  *ebpf.Program `ebpf:"on_front_merge_spare"`
+	OnRqComplete       *ebpf.Program `ebpf:"on_rq_complete"`
+	OnRqCompleteSpare  *ebpf.Program `ebpf:"on_rq_complete_spare"`
+	OnRqIssue          *ebpf.Program `ebpf:"on_rq_issue"`
+	OnRqIssueSpare     *ebpf.Program `ebpf:"on_rq_issue_spare"`
+	ReplayStep         *ebpf.Program `ebpf:"replay_step"`
 }
 
 func (p *requestsPrograms) Close() error {
 	return _RequestsClose(
 		p.OnBackMerge,
+		p.OnBackMergeSpare,
 		p.OnBioComplete,
+		p.OnBioCompleteSpare,
 		p.OnBioQueue,
+		p.OnBioQueueSpare,
 		p.OnFrontMerge,
+		p.OnFrontMergeSpare,
 		p.OnRqComplete,
+		p.OnRqCompleteSpare,
 		p.OnRqIssue,
+		p.OnRqIssueSpare,
 		p.ReplayStep,
 	)
 }

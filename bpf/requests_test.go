@@ -76,6 +76,8 @@ func TestRequestWays(t *testing.T) {
 		Queued: 10, Issued: 20, Done: 30, Device: a, Stream: FirstGuest, Op: OpWrite,
 		Offset: 8 * SectorSize, Bytes: 8 * SectorSize,
 	}
+	r := follow(t, guests, backing, RequestOptions{Every: 1, Ring: 1 << 16})
+	var own uint64 // makes the numbers of each way's requests different
 	edit := func(steps []Step, f func([]Step) []Step) []Step { return f(steps) }
 	changed := func(f func(*Outcome)) []Outcome {
 		o := want
@@ -132,9 +134,11 @@ func TestRequestWays(t *testing.T) {
 			o.Device, o.Stream, o.Offset = backing[1].Device, Metadata, 55*SectorSize
 		})},
 	} {
+		own += 1 << 10
 		t.Run(name, func(t *testing.T) {
-			r := follow(t, guests, backing, RequestOptions{Every: 1, Ring: 1 << 16})
 			for _, s := range x.steps {
+				s.ID += own
+				s.First += own
 				step(t, r, s)
 			}
 			got := drain(t, r)

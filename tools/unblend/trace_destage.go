@@ -117,8 +117,10 @@ func destageLines(doc control.TraceDestage) string {
 	if !d.Seen {
 		source = "as the daemon counts it"
 	}
-	s := fmt.Sprintf("SENT log %s, destage %s, metadata %s, %s; read for destage %s\n", size(d.Log),
-		size(d.Data), size(d.Metadata), source, size(d.DestageReadBytes))
+	moved := min(d.Data, d.ReplacedBytes)
+	s := fmt.Sprintf("SENT log %s, destage %s, re-placement %s, metadata %s, %s\n", size(d.Log),
+		size(d.Data-moved), size(moved), size(d.Metadata), source)
+	s += fmt.Sprintf("READ for destage %s\n", size(d.DestageReadBytes))
 	if t.WriteBytes > 0 {
 		s += fmt.Sprintf("WRITE AMPLIFICATION %.2f (floor %.2f: logged once, what is left moved once)\n",
 			d.Amplification, d.Floor)

@@ -43,7 +43,8 @@ func TestDestageScreen(t *testing.T) {
 	doc := control.TraceDestage{
 		Seconds: 60, Total: row, Volumes: []control.DestageRow{db, {Name: "idle"}}, LogFill: 0.38,
 		Devices: control.DestageDisks{
-			Seen: true, Log: 110 * mib, Data: 62 * mib, Metadata: 2 * mib, DestageReadBytes: 62 * mib,
+			Seen: true, Log: 110 * mib, Data: 65 * mib, Metadata: 2 * mib, DestageReadBytes: 62 * mib,
+			ReplacedBytes: 3 * mib,
 			Amplification: 1.74, Floor: 1.66,
 		},
 		Efficiency: &control.Efficiency{
@@ -58,7 +59,8 @@ func TestDestageScreen(t *testing.T) {
 VOLUME  WRITTEN  ABSORBED  DESTAGED  FILL      RUN   MEDIAN  SEEKS/MiB  IN LOG 50 %   99 %  STALLED
 db1     100 MiB      34 %    60 MiB  97 %  417 KiB  256 KiB        2.4       41.0 s  9 min   250 ms
 all     100 MiB      34 %    60 MiB  97 %  417 KiB  256 KiB        2.4       41.0 s  9 min   250 ms
-SENT log 110 MiB, destage 62 MiB, metadata 2 MiB, as the kernel sent it; read for destage 62 MiB
+SENT log 110 MiB, destage 62 MiB, re-placement 3 MiB, metadata 2 MiB, as the kernel sent it
+READ for destage 62 MiB
 WRITE AMPLIFICATION 1.74 (floor 1.66: logged once, what is left moved once)
 LOGGED 101 MiB = written 100 MiB + partial blocks 1 MiB - zeros 0 B
        = absorbed 30 MiB + dropped 1 MiB + destaged 60 MiB + more in the log 10 MiB

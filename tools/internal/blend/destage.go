@@ -120,7 +120,7 @@ func (x *taken) report(o DestageOptions) control.TraceDestage {
 	t, d := &doc.Total, &doc.Devices
 	d.Amplification = ratio(d.Log+d.Data+d.Metadata, t.WriteBytes)
 	d.Floor = 2 - t.AbsorbedShare
-	t.Fill = min(ratio(t.Destaged, d.Data), 1)
+	t.Fill = min(ratio(t.Destaged, d.Data-min(d.Data, d.ReplacedBytes)), 1)
 	if d.Seen {
 		data := &x.fixed[bpf.Data]
 		t.SeekRate = rate(data.Seeks, data.Bytes)
@@ -214,6 +214,7 @@ func (x *taken) disks() control.DestageDisks {
 		Seen:             x.backing.known && len(x.backing.disks) > 0,
 		DestageReads:     x.to.DestageReads - x.from.DestageReads,
 		DestageReadBytes: x.to.DestageReadBytes - x.from.DestageReadBytes,
+		ReplacedBytes:    x.to.ReplacedBytes - x.from.ReplacedBytes,
 	}
 	counted := subTraffic(x.to.Written, x.from.Written)
 	d.Log, d.Data, d.Metadata = counted.Log, counted.Data, counted.Metadata

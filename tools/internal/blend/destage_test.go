@@ -42,7 +42,9 @@ func TestDestage(t *testing.T) {
 		Live: 100 + 2*block, Placed: 4 * block, Runs: runs, Ages: ages, StallNanos: 1e9,
 	}
 	h.flow.Total, h.flow.Volumes = c, []control.VolumeFlow{{Name: "a", Line: 1, Counts: c}}
-	h.flow.Written = control.DeviceTraffic{Log: 9 * block, Data: 4 * block, Metadata: block}
+	h.write(w.Tracer, dm, bpf.AtQueue, 4*block, 2*block) // of re-placement
+	h.flow.Written = control.DeviceTraffic{Log: 9 * block, Data: 6 * block, Metadata: block}
+	h.flow.ReplacedBytes = 2 * block
 	h.flow.DestageReads, h.flow.DestageReadBytes, h.flow.LogUsed = 1, 4*block, 250
 	doc, err := w.Report(t.Context())
 	if err != nil {
@@ -58,12 +60,12 @@ func TestDestage(t *testing.T) {
 		t.Errorf("volume: %+v", v)
 	}
 	d := doc.Devices
-	if d.Amplification != 14./8 || d.Floor != 2-1./3 || doc.LogFill != 0.25 {
+	if d.Amplification != 16./8 || d.ReplacedBytes != 2*block || d.Floor != 2-1./3 || doc.LogFill != 0.25 {
 		t.Errorf("devices: %+v, log %v full", d, doc.LogFill)
 	}
-	// Merged: two seeks and 8 blocks. Sent: one between log and metadata, one read; 18 blocks.
+	// Merged: two seeks and 8 blocks. Sent: one between log and metadata, one read; 20 blocks.
 	if e := doc.Efficiency; e == nil || math.Abs(e.AsIsSeconds-0.02-8*block/1e6) > 1e-9 ||
-		math.Abs(e.SentSeconds-0.02-18*block/1e6) > 1e-9 {
+		math.Abs(e.SentSeconds-0.02-20*block/1e6) > 1e-9 {
 		t.Errorf("efficiency: %+v", e)
 	}
 	if v := doc.Verify; !v.OK || v.Classes[0].Seen != 9*block {

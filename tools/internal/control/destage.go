@@ -60,6 +60,7 @@ type DestageDisks struct {
 	Metadata         uint64  `json:"metadata" doc:"of maps, catalogue and roots"`
 	DestageReads     uint64  `json:"destage_reads" doc:"reads of the log for destage"`
 	DestageReadBytes uint64  `json:"destage_read_bytes" doc:"bytes of these"`
+	ReplacedBytes    uint64  `json:"replaced_bytes" doc:"re-placement's part of data"`
 	Amplification    float64 `json:"write_amplification" doc:"bytes written for each that guests wrote"`
 	Floor            float64 `json:"write_amplification_floor" doc:"logged once, and what is left moved once"`
 }

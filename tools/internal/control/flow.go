@@ -21,6 +21,7 @@ type Flow struct {
 
 	DestageReads     uint64 `json:"destage_reads" doc:"reads of the log for destage"`
 	DestageReadBytes uint64 `json:"destage_read_bytes" doc:"bytes"`
+	ReplacedBytes    uint64 `json:"replaced_bytes" doc:"moved to better places, of what is written there"`
 	Pressure         int    `json:"pressure" doc:"fullness of the log in thousandths"`
 	LogUsed          int64  `json:"log_used" doc:"bytes in segments that are not free"`
 	LogSize          int64  `json:"log_size" doc:"bytes"`

@@ -25,6 +25,7 @@ func (d *daemon) Flow(context.Context) (control.Flow, error) {
 		},
 		DestageReads:     st.Stats.DestageReads,
 		DestageReadBytes: st.Stats.DestageRead * log.BlockSize,
+		ReplacedBytes:    st.Stats.ReplacedBlocks * log.BlockSize,
 		Pressure:         st.Pressure,
 		LogUsed:          int64(st.Segments-st.SegmentsFree) * st.SegmentBytes,
 		LogSize:          int64(st.Segments) * st.SegmentBytes,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -18,21 +19,29 @@ func RunTest(ctx context.Context, cfg Config, pkg string, args ...string) (Resul
 		return Result{}, err
 	}
 	defer os.RemoveAll(tmp)
+	binary, err := BuildTest(ctx, tmp, pkg)
+	if err != nil {
+		return Result{}, err
+	}
 	dir, err := goTool(ctx, "list", "-f", "{{.Dir}}", pkg)
 	if err != nil {
 		return Result{}, err
 	}
 	cfg.Dir = strings.TrimSpace(dir)
-	binary := filepath.Join(tmp, filepath.Base(cfg.Dir)+".test")
-	if _, err := goTool(ctx, "test", "-c", "-o", binary, pkg); err != nil {
-		return Result{}, err
-	}
 	cfg.Files = append(cfg.Files, binary)
 	cfg.Command = "exec " + Quote("/vm/"+filepath.Base(binary))
 	for _, a := range args {
 		cfg.Command += " " + Quote(a)
 	}
 	return Run(ctx, cfg)
+}
+
+// BuildTest builds the test binary of a Go package, to be run in a machine, and returns its path in
+// dir: the name of the package and ".test".
+func BuildTest(ctx context.Context, dir, pkg string) (string, error) {
+	binary := filepath.Join(dir, path.Base(pkg)+".test")
+	_, err := goTool(ctx, "test", "-c", "-o", binary, pkg)
+	return binary, err
 }
 
 // goTool runs the go command and returns what it printed.

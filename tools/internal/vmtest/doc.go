@@ -18,7 +18,7 @@
 //	UNBLEND_LOG_MIB=1024   size of its log; default 4096, which takes a quarter of an hour
 //	UNBLEND_SNAPSHOTS=500  snapshots that TestDepth takes; it does not run without
 //	UNBLEND_FULL_MIB=128   size of the pool that TestFull fills; it does not run without
-//	UNBLEND_WRITERS=16     writers of TestTraceBlend's last round, beyond those of one and four
+//	UNBLEND_WRITERS=16     writers of TestTrace's last round, beyond those of one and four
 //	UNBLEND_PICTURE=FILE   where TestTracePicture leaves its picture; it does not run without
 //	UNBLEND_COUNTED=1      machines whose clock counts instructions, for a host that is busy
 //	UNBLEND_SHARDS=N       have N threads serve, where a test does not say
