@@ -240,6 +240,7 @@ func (p *Pool) refuse(r *Request) errno {
 
 // finish hands r back to its owner.
 func (p *Pool) finish(r *Request) {
+	r.summed = false
 	if r.Err != 0 {
 		r.Vol.stats.Errors++
 	}

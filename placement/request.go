@@ -93,14 +93,16 @@ type reqState struct {
 	tries   int
 	waits   int // for readers of the same blocks
 
-	edges  [2]edge // partial blocks: head and tail
-	crcs   [maxBlocks]uint32
-	zeros  [(maxBlocks + 63) / 64]uint64 // blocks of a write that are all zero
-	tail   [1]uint64                     // likewise, of the tail of a write-zeroes
-	items  [3]log.Item
-	nitems int // still in the log
-	needs  needs
-	since  int64 // when it began to wait for room
+	edges   [2]edge // partial blocks: head and tail
+	crcs    [maxBlocks]uint32
+	zeros   [(maxBlocks + 63) / 64]uint64 // blocks of a write that are all zero
+	tail    [1]uint64                     // likewise, of the tail of a write-zeroes
+	items   [3]log.Item
+	nitems  int   // still in the log
+	summed  bool  // Sum has found what the whole of it needs
+	summary needs // which is this
+	needs   needs
+	since   int64 // when it began to wait for room
 
 	nextDone *Request
 }

@@ -412,6 +412,9 @@ func (s *sim) submitLike(slot *simSlot, st *simStep, raw []byte, stamp uint32) {
 	if s.reader == nil {
 		s.cover.ops++
 	}
+	if q.Tag%2 == 0 {
+		q.Sum()
+	}
 	s.trace("%d: submit %s %d+%d tag %d op %v", s.w.Now(), q.Kind, q.Off, q.Len, q.Tag, q.opID())
 	s.p.Submit(&q.Request)
 }

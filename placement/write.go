@@ -68,7 +68,19 @@ func (r *Request) prepare() {
 		r.needs = zeroNeeds(r.count - head - tail)
 		r.needs.add(r.sum(head + tail))
 	default:
-		r.needs = r.sum(r.count)
+		if !r.summed {
+			r.summary = r.sum(r.count)
+		}
+		r.needs = r.summary
+	}
+}
+
+// Sum computes the checksums of a write ahead of Submit, while its bytes are in the processor's cache and
+// without the pool: whoever shares that with others holds it for less time. It does nothing for a write of
+// partial blocks, which are not known yet.
+func (r *Request) Sum() {
+	if r.Kind == Write && !r.partial() {
+		r.summary, r.summed = r.sum(uint64(r.Len/log.BlockSize)), true
 	}
 }
 

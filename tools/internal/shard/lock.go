@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// lock is what the shards hold while they drive the pool: a few microseconds at a time. It waits in a way
-// that Go's scheduler is not told of, as the loops do for their rings: to be taken off its processor and
-// put on one again costs a thread more than the wait. The states are those of the futex that it is.
+// lock is what the shards hold while they drive the pool: a few microseconds at a time. Who finds it held
+// spins for about as long, and then waits as for a futex. Go's scheduler is told of that wait: the garbage
+// collector may have stopped the thread that holds the lock, and waits for all that it has not stopped.
 type lock struct{ state atomic.Uint32 }
 
 const (
@@ -30,15 +30,15 @@ func (l *lock) lock() {
 		}
 	}
 	for l.state.Swap(lockWanted) != lockFree {
-		// EAGAIN: it changed; EINTR: a signal, after which Go may want the thread to stop.
-		_, _, _ = syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&l.state)),
+		// EAGAIN: it has changed; EINTR: a signal.
+		_, _, _ = syscall.Syscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&l.state)),
 			futexWait, uintptr(lockWanted), 0, 0, 0)
 	}
 }
 
 func (l *lock) unlock() {
 	if l.state.Swap(lockFree) == lockWanted {
-		_, _, _ = syscall.RawSyscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&l.state)),
+		_, _, _ = syscall.Syscall6(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(&l.state)),
 			futexWake, 1, 0, 0, 0)
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestLock: threads that hold it now short, now for long, never do so together, and all get on.
+// TestLock: threads that hold it now short, now for long, never do so together, and all get on, also
+// while garbage is collected all the time.
 func TestLock(t *testing.T) {
 	var l lock
 	var wg sync.WaitGroup
@@ -29,7 +30,19 @@ func TestLock(t *testing.T) {
 			}
 		})
 	}
-	wg.Wait()
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		wg.Wait()
+	}()
+	for collected := false; !collected; {
+		runtime.GC()
+		select {
+		case <-end:
+			collected = true
+		default:
+		}
+	}
 	if sum != 18000 {
 		t.Errorf("%d turns, want 18000", sum)
 	}

@@ -102,6 +102,7 @@ func (s *Shard) begin(h *share, tag uint16) verdict {
 			s.reply(r, unix.EIO)
 			return begun
 		}
+		r.Sum()
 	}
 	s.in = append(s.in, &r.Request)
 	return begun
