@@ -18,7 +18,7 @@ const longestPause = time.Minute
 
 // TestKill kills the daemon with -9 again and again while fio and our own writers verify what they
 // wrote; in half of the runs below slow devices, so that the dead daemon's writes are still on
-// their way when the next one starts.
+// their way when the next one starts, and three threads serve.
 func TestKill(t *testing.T) {
 	if !inGuest() {
 		run(t, machine(t, ""))
@@ -32,7 +32,7 @@ func TestKill(t *testing.T) {
 	t.Run("delayed", func(t *testing.T) {
 		g := newGuest(t)
 		p := g.nullPool()
-		g.kill(devicePool(g.delay(p.paths[0], 80), g.delay(p.paths[1], 200)), kills/2)
+		g.kill(devicePool(g.delay(p.paths[0], 80), g.delay(p.paths[1], 200)), kills/2, "--shards", "3")
 	})
 }
 
@@ -48,9 +48,9 @@ func (g *guest) delay(path string, ms int) string {
 }
 
 // kill runs fio on two volumes and writers on two, and kills the daemon n times meanwhile.
-func (g *guest) kill(p pool, n int) {
+func (g *guest) kill(p pool, n int, more ...string) {
 	g.format(p)
-	d := g.serve(p)
+	d := g.serve(p, more...)
 	ctx, stop := context.WithCancel(g.ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -77,10 +77,10 @@ func (g *guest) kill(p pool, n int) {
 		begin := time.Now()
 		d.Kill()
 		gone := time.Since(begin)
-		if i%3 == 1 && g.killStarting(p, time.Duration(50+i*131%800)*time.Millisecond) {
+		if i%3 == 1 && g.killStarting(p, time.Duration(50+i*131%800)*time.Millisecond, more) {
 			starting++
 		}
-		d = g.serve(p)
+		d = g.serve(p, more...)
 		g.Logf("kill %d: gone after %v, ready %v after its start", i+1,
 			gone.Round(time.Millisecond), d.Ready.Round(time.Millisecond))
 		g.progress(writers)
@@ -114,11 +114,11 @@ func (g *guest) kill(p pool, n int) {
 
 // killStarting starts a daemon and kills it after a while, and reports whether it had not said by then
 // that it is ready.
-func (g *guest) killStarting(p pool, after time.Duration) bool {
+func (g *guest) killStarting(p pool, after time.Duration, more []string) bool {
 	g.Helper()
 	ctx, cancel := context.WithTimeout(g.ctx, after)
 	defer cancel()
-	d, err := g.prog.Serve(ctx, p.serveArg())
+	d, err := g.prog.Serve(ctx, p.serveArg(), more...)
 	if err == nil {
 		d.Kill()
 		return false

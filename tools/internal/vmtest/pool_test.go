@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -93,7 +94,7 @@ func (g *guest) format(p pool) {
 // serve starts the daemon, which the end of the test kills if it still runs.
 func (g *guest) serve(p pool, more ...string) *operate.Daemon {
 	g.Helper()
-	if n := os.Getenv("UNBLEND_SHARDS"); n != "" {
+	if n := os.Getenv("UNBLEND_SHARDS"); n != "" && !slices.Contains(more, "--shards") {
 		more = append(more, "--shards", n)
 	}
 	d, err := g.prog.Serve(g.ctx, p.serveArg(), more...)
