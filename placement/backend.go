@@ -4,7 +4,7 @@ import "unblend/log"
 
 // backend is the one writer of maps, space, catalogue and roots. It does one job at a time, in
 // bounded steps: destage a batch of the log, free what deleted nodes had, make the pool larger, make
-// a checkpoint, or put a scattered leaf in order.
+// a checkpoint, verify a piece of what the devices hold, or put a scattered leaf in order.
 // Because jobs never overlap, no block or page is allocated, freed or changed while a checkpoint
 // writes the pages that it has cut.
 type backend struct {
@@ -40,6 +40,7 @@ type backend struct {
 	gatherer
 	replacement
 	scattered scattered
+	scrub     scrubber
 
 	writes   []pageWrite // of a checkpoint
 	cut      Root        // the root that it will write
@@ -75,6 +76,9 @@ const (
 
 	replaceRead
 	replaceWrite
+
+	scrubRead
+	scrubMend
 
 	cutCatalogue
 	flushData
@@ -128,6 +132,10 @@ func (b *backend) advance() bool {
 		return b.readMoves()
 	case replaceWrite:
 		return b.writeMoves()
+	case scrubRead:
+		return b.readScrub()
+	case scrubMend:
+		return b.mendPieces()
 	case cutCatalogue:
 		return b.cutRoot()
 	case writePages:
@@ -142,8 +150,21 @@ func (b *backend) advance() bool {
 	return false // a device operation's end goes on
 }
 
-// choose begins the most urgent job.
+// choose begins the next job: the most urgent, or in turn with those a step of the scrub.
 func (b *backend) choose() bool {
+	due := b.scrubDue()
+	if due && b.scrub.passed {
+		return b.beginScrub()
+	}
+	if b.chooseUrgent() {
+		b.scrub.passed = true
+		return true
+	}
+	return due && !b.waiting && !b.paused && b.beginScrub()
+}
+
+// chooseUrgent begins the most urgent job of the others.
+func (b *backend) chooseUrgent() bool {
 	p := b.p
 	pressure, idle := p.pressure(), p.now-p.lastGuest >= p.opt.Idle
 	if pressure >= p.opt.Low || len(p.stalled) > 0 {
@@ -272,6 +293,8 @@ func (b *backend) OpDone(op *log.Op, err error) {
 		b.labelDone(op, err)
 	case replaceRead, replaceWrite:
 		b.moveDone(op, err)
+	case scrubRead, scrubMend:
+		b.scrubDone(op, err)
 	default:
 		b.checkpointOpDone(op, err)
 	}

@@ -22,6 +22,8 @@ const (
 	ResizeVolume                    // Name, Size: not below what it is
 	GrowPool                        // Sizes: use what the devices have more than before
 	LayoutVolume                    // Name: a volume or snapshot; Layout; again until that is Done
+	StartScrub                      // Rate: verify all that the pool holds, in the background
+	StopScrub                       // end that
 	Checkpoint                      // make what is known durable in the maps
 	Drain                           // destage everything, then checkpoint
 	Shutdown                        // checkpoint, marked as an orderly end; nothing may follow
@@ -45,6 +47,7 @@ type Control struct {
 	ReadOnly   bool  // of AttachVolume
 	Time       int64 // Unix time in seconds
 	Layout     *VolumeLayout
+	Rate       int64 // bytes a second that StartScrub may read; 0: the default
 
 	Err error // the outcome
 	Vol *Volume
@@ -167,6 +170,12 @@ func (p *Pool) controlOver(c *Control) bool {
 		return !b.wanted
 	case GrowPool:
 		return !b.growing()
+	case StartScrub:
+		if b.inScrub() && !b.scrub.Running {
+			return false // the last step of the one before
+		}
+		c.Err = p.startScrub(c)
+		return true
 	case Drain:
 		if b.wanted || b.undrained() {
 			return false
@@ -187,7 +196,15 @@ func (p *Pool) beginControl(c *Control) error {
 		return fmt.Errorf("%w: %w", ErrReadOnly, p.readOnly)
 	}
 	switch c.Op {
+	case StartScrub:
+		return nil
+	case StopScrub:
+		c.applied = true
+		return p.stopScrub()
 	case Checkpoint, Drain, Shutdown:
+		if c.Op == Shutdown {
+			p.endScrub(ErrStopped)
+		}
 		p.back.wanted, p.back.drain = true, c.Op == Drain
 		p.back.drainTo = p.ring.LastPublished()
 		for i := 0; c.Op == Drain && i < p.ring.Lanes(); i++ {

@@ -41,6 +41,10 @@ var (
 	ErrReadOnly = errors.New("the pool is read-only")
 	// ErrBusy is returned when an operation of the same kind is still under way.
 	ErrBusy = errors.New("busy")
+	// ErrNoScrub is returned when a scrub is to be stopped and none is under way.
+	ErrNoScrub = errors.New("no scrub is under way")
+	// ErrStopped is why a scrub ended that somebody has stopped.
+	ErrStopped = errors.New("stopped")
 	// ErrConfig is returned for settings that contradict each other or are out of range.
 	ErrConfig = errors.New("not a valid setting")
 )

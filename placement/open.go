@@ -97,7 +97,7 @@ func (p *Pool) setReserve() { p.opt.reservePages = min(uint64(p.opt.Frames), p.p
 // newBackend allocates what the back end works with.
 func newBackend(p *Pool) backend {
 	n := p.opt.BatchBlocks
-	most := n
+	most := max(n, 2) // both copies of a page
 	if !p.opt.NoReplacement {
 		most = max(n, leafBlocks)
 	}
@@ -106,6 +106,7 @@ func newBackend(p *Pool) backend {
 		mem: alignedBytes(most * log.BlockSize), gap: alignedBytes(log.BlockSize),
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
 	}
+	b.scrub = newScrubber(most)
 	b.whole = make([]uint64, 0, n/wholeMin)
 	if p.opt.NoReplacement {
 		b.scattered.scan = noScan

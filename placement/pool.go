@@ -259,6 +259,7 @@ func (p *Pool) end(r *Request, err errno) {
 func (p *Pool) setReadOnly(why error) {
 	if p.readOnly == nil {
 		p.readOnly = why
+		p.endScrub(ErrReadOnly)
 	}
 }
 

@@ -115,6 +115,8 @@ var simShares = []struct {
 	{"blocks moved while idle", func(c *simCover) bool { return c.moved > 0 }},
 	{"an end in the middle of that", func(c *simCover) bool { return c.movesCut > 0 }},
 	{"requests that two processes got", func(c *simCover) bool { return c.again > 0 }},
+	{"a scrub to its end", func(c *simCover) bool { return c.scrubs > 0 }},
+	{"a copy of a page mended by one", func(c *simCover) bool { return c.mended > 0 }},
 	{"an injected fault", func(c *simCover) bool { return c.faults > 0 }},
 }
 

@@ -93,6 +93,7 @@ type sim struct {
 	nth       *nthRun        // of a run in which one operation, or all from one on, fails
 	damaged   map[place]bool // pages of which a copy was damaged
 	badLog    []string       // places of log blocks that were made unreadable
+	scrubs    scrubWatch
 	hash      uint64
 	turns     int
 	cover     simCover
@@ -119,6 +120,9 @@ type simCover struct {
 	grown       int // times the pool was made larger
 	moved       int // blocks that re-placement moved
 	movesCut    int // ends of a process in the middle of that
+	scrubs      int // that came to their end
+	scrubbed    int // blocks that they read
+	mended      int // bad copies of pages that they wrote anew
 	stalls      int // times a full pool was made room in
 	enospc      int // requests that a full pool refused
 	faults      int // injected
@@ -239,6 +243,7 @@ func (s *sim) turn() bool {
 	pumped := s.drv.Pump()
 	ended := s.reap()
 	s.fail(s.p.promises())
+	s.fail(s.watchScrub())
 	if issued || ended {
 		s.ended, s.endedTurn = s.w.Now(), s.turns
 	}

@@ -39,7 +39,7 @@ func (s *sim) ready(st *simStep) bool {
 		}
 		return slot.o == nil || slot.vol == nil || slot.open < slot.depth
 	case stepCreate, stepAttach, stepCheckpoint, stepDrain, stepSnapshot, stepClone, stepUnsnap,
-		stepResize, stepGrow:
+		stepResize, stepGrow, stepScrub:
 		return s.ctl == nil
 	case stepDetach, stepRemove, stepRollback:
 		return s.ctl == nil && slot.open == 0
@@ -63,6 +63,8 @@ func (s *sim) perform(st *simStep) {
 		s.operateTree(slot, st)
 	case stepGrow:
 		s.grow(st)
+	case stepScrub:
+		s.scrub(st)
 	case stepPause:
 		s.until = s.w.Now() + st.wait
 	case stepVerify:
@@ -142,6 +144,11 @@ func (s *sim) controlDone(c *simControl) error {
 	if errors.Is(c.Err, ErrFull) {
 		s.treeFailed(c)
 		return nil
+	}
+	if c.Op == StartScrub || c.Op == StopScrub {
+		if c.Err == nil || !s.excused {
+			return s.scrubDone(c)
+		}
 	}
 	if c.Err != nil {
 		if s.nth.stopped(c) {

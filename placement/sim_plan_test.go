@@ -25,6 +25,7 @@ type simPlan struct {
 	real     bool       // the constants of production
 	target   int        // guest operations
 	volumes  int
+	scrubs   bool // there are some
 	logBytes int64
 	data     int64 // bytes for data, about
 	steps    []simStep
@@ -56,13 +57,15 @@ const (
 	stepRollback // of a detached volume
 	stepUnsnap   // removes a snapshot
 	stepResize
-	stepGrow // the devices, and the pool with them
+	stepGrow  // the devices, and the pool with them
+	stepScrub // begins one, or stops it
 	stepKinds
 )
 
 var stepNames = [stepKinds]string{
 	"io", "create", "remove", "attach", "detach", "checkpoint", "drain", "pause", "verify",
 	"shutdown", "crash", "kill", "fault", "snapshot", "clone", "rollback", "unsnap", "resize", "grow",
+	"scrub",
 }
 
 // simStep is one thing that happens.
@@ -100,6 +103,8 @@ func (st simStep) String() string {
 		return fmt.Sprintf("%s vol%d at=%d", stepNames[st.do], st.slot, st.at)
 	case stepGrow:
 		return fmt.Sprintf("grow by %d, the fast device by %d, at=%d", st.n, st.off, st.at)
+	case stepScrub:
+		return fmt.Sprintf("scrub at %d bytes/s, at=%d", st.n, st.at)
 	case stepFault:
 		return fmt.Sprintf("fault %s at=%d", st.fault, st.at)
 	}
@@ -145,6 +150,7 @@ func newPlan(seed uint64) *simPlan {
 	p.drawSteps(r)
 	p.drawGrowth(seed)
 	p.drawWide(seed)
+	p.drawScrubs(seed)
 	return p
 }
 

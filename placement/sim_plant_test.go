@@ -64,6 +64,7 @@ var treePlanted = []string{
 	"epoch-of-the-destage", "floor-moves-before-the-walk", "floor-moves-after-the-walk",
 	"neighbours-walked-at-once", "removed-node-not-replayed", "walk-frees-what-is-shared",
 	"mark-before-durable", "group-cut-at-two-times", "stale-shared-block",
+	"scrub-passes-the-removed", "scrub-without-the-log",
 }
 
 // plantEnv names the bug that a test binary of its own is to have.

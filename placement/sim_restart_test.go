@@ -194,6 +194,7 @@ func (s *sim) reopen(st *simStep) error {
 		s.trace("%d: opened: generation %d clean %v %+v", s.w.Now(), p.root.Generation, p.root.Clean, p.replayed)
 		break
 	}
+	s.scrubs = scrubWatch{}
 	s.drv = s.w.Drive(s.p.NextOp, s.p.Complete, s.disks[log.Fast], s.disks[log.Capacity])
 	if err := s.keptSize(); err != nil {
 		return err
@@ -351,7 +352,10 @@ func (s *sim) finalCheck() error {
 	if err := s.noMismatch(); err != nil {
 		return err
 	}
-	return s.check(true)
+	if err := s.check(true); err != nil {
+		return err
+	}
+	return s.scrubAtRest()
 }
 
 // settle runs until nothing is under way.

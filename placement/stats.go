@@ -40,6 +40,9 @@ type BlockError struct {
 }
 
 func (e *BlockError) Error() string {
+	if e.Volume == "" {
+		return fmt.Sprintf("%s device, block %d: %v", e.Device, e.Address, e.Err)
+	}
 	return fmt.Sprintf("%s, block %d (%s device, block %d): %v",
 		Object(e.Volume), e.Block, e.Device, e.Address, e.Err)
 }

@@ -32,7 +32,8 @@ type Status struct {
 	DirtyPages, SharedBlocks int // that it holds
 	Stalled                  int // volumes with writes that wait for room
 	Checkpointing, Destaging bool
-	Replacing                bool
+	Replacing, Scrubbing     bool
+	Scrub                    ScrubStatus
 	Stats                    Stats
 	Flow                     Flow
 	Regions                  []Region
@@ -174,6 +175,7 @@ func (p *Pool) Status() Status {
 		Checkpointing: p.back.phase >= cutCatalogue,
 		Destaging:     p.back.phase > backIdle && p.back.phase < walkNode,
 		Replacing:     p.back.phase == replaceRead || p.back.phase == replaceWrite,
+		Scrubbing:     p.back.inScrub(),
 		Stats:         p.stats, Flow: p.flow, Regions: p.label.regions(),
 	}
 	s.Flow.Live = p.dirtyData
@@ -182,6 +184,7 @@ func (p *Pool) Status() Status {
 			s.BlocksTotal += z.Blocks
 		}
 	}
+	s.Scrub = p.scrubStatus(s.BlocksTotal)
 	if p.ring != nil {
 		s.SegmentsFree, s.Pressure = p.ring.FreeSegments(), p.pressure()
 	}
@@ -250,6 +253,9 @@ func (p *Pool) Deadline() int64 {
 	}
 	if live && b.mayReplace() {
 		earlier(b.replaceAt())
+	}
+	if live && b.scrub.Running {
+		earlier(max(b.scrub.next, 1))
 	}
 	if at != 0 {
 		at = max(at, p.now+1)

@@ -18,6 +18,8 @@ type node struct {
 	dirty   uint64  // its blocks in the dirty index
 	mapSeen uint32
 
+	scrubbed uint32 // the latest scrub that has read all it has
+
 	entering needs  // of requests that are admitted and not yet published
 	promised uint64 // pages, for what the log has of it and what enters
 	extents  int    // its zero extents

@@ -23,6 +23,8 @@ type fakeBackend struct {
 	dev      string
 	degraded bool
 	images   map[string]control.Volume
+	scrub    control.ScrubStatus
+	scrubs   int
 }
 
 var fakeTime = control.UTC(1_790_000_000)
@@ -282,6 +284,57 @@ func (f *fakeBackend) Grow(_ context.Context, r control.GrowRequest) (control.Gr
 	return g, nil
 }
 
+// StartScrub begins a scrub that the next look finds at its end; the third one finds damage. Without
+// a limit of its own the rate is the default, at which a scrub takes one look more.
+func (f *fakeBackend) StartScrub(_ context.Context, r control.ScrubRequest) (control.ScrubStatus, error) {
+	if f.scrub.State == control.ScrubRunning {
+		return f.scrub, &control.Error{
+			Code: control.CodeFailed, Message: "a scrub is under way already",
+			Next: "look: unblend scrub --status, or end it: unblend scrub --stop",
+		}
+	}
+	f.scrubs++
+	f.scrub = control.ScrubStatus{
+		State: control.ScrubRunning, Began: fakeTime, Rate: r.Rate, Total: 3 << 30,
+		Found: []control.ScrubFound{},
+	}
+	return f.scrub, nil
+}
+
+func (f *fakeBackend) StopScrub(context.Context) (control.ScrubStatus, error) {
+	s := &f.scrub
+	if s.State != control.ScrubRunning {
+		return *s, &control.Error{
+			Code: control.CodeFailed, Message: placement.ErrNoScrub.Error(), Next: "begin one: unblend scrub",
+		}
+	}
+	s.State, s.Reason, s.Ended = control.ScrubStopped, "stopped", fakeTime.Add(20e9)
+	return *s, nil
+}
+
+func (f *fakeBackend) Scrub(context.Context) (control.ScrubStatus, error) {
+	s := &f.scrub
+	switch {
+	case s.State == "":
+		return control.ScrubStatus{State: control.ScrubNone, Found: []control.ScrubFound{}}, nil
+	case s.State != control.ScrubRunning:
+		return *s, nil
+	case s.Rate == 200<<20, s.Done == 0:
+		s.Done = 1 << 30
+		return *s, nil
+	}
+	s.State, s.Done, s.Ended = control.ScrubDone, s.Total, fakeTime.Add(48e9)
+	s.Blocks, s.Pages = 780_000, 6_432
+	if f.scrubs == 3 {
+		s.BadBlocks, s.BadCopies, s.BadPages, s.Repaired = 1, 5, 1, 3
+		s.Found = []control.ScrubFound{
+			{Volume: "web1@monday", Offset: 69632, Role: control.RoleData, At: 1 << 30, Message: "checksum"},
+			{Role: control.RoleLog, At: 40960, Message: "catalogue page 7: no copy has the right checksum"},
+		}
+	}
+	return *s, nil
+}
+
 func (f *fakeBackend) Flow(context.Context) (control.Flow, error) {
 	return control.Flow{Volumes: []control.VolumeFlow{}}, nil
 }
@@ -357,7 +410,7 @@ func (f *fakeBackend) Status(context.Context) (control.Status, error) {
 		Volumes: control.VolumeCounts{
 			Total: 5, Attached: 2, Snapshots: 2, Size: 1<<40 + 80<<30, Mapped: 15 << 30,
 		},
-		Work: control.WorkStatus{Now: "idle"},
+		Work: control.WorkStatus{Now: "idle"}, Scrub: f.scrub,
 	}
 	if f.degraded {
 		s.State = control.PoolReadOnly

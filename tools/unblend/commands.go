@@ -20,6 +20,7 @@ func commands() []*command {
 		growCommand(),
 		statusCommand(),
 		traceCommand(),
+		scrubCommand(),
 		checkCommand(),
 		doctorCommand(),
 		versionCommand(),

@@ -113,6 +113,9 @@ func statusText(s control.Status, volumes []control.Volume) string {
 	if d := damageText(s.Damage); d != "" {
 		line("damage", "%s", d)
 	}
+	if s.Scrub.State != "" && s.Scrub.State != control.ScrubNone {
+		line("scrub", "%s", scrubLine(s.Scrub))
+	}
 	writeTail(&b, s, volumes)
 	return b.String()
 }

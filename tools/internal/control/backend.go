@@ -49,6 +49,11 @@ type Backend interface {
 	// Grow lets the pool use what its devices have more than before; with a size its file is made
 	// larger first. That there is nothing to add is no error.
 	Grow(ctx context.Context, r GrowRequest) (GrowResult, error)
+	// StartScrub begins to verify all that the pool holds, in the background, StopScrub ends that, and
+	// Scrub says how it stands.
+	StartScrub(ctx context.Context, r ScrubRequest) (ScrubStatus, error)
+	StopScrub(ctx context.Context) (ScrubStatus, error)
+	Scrub(ctx context.Context) (ScrubStatus, error)
 	// Checkpoint makes what is known durable in the maps.
 	Checkpoint(ctx context.Context, r CheckpointRequest) error
 	// Shutdown begins the daemon's end and returns; the socket goes with it. Unless forced it

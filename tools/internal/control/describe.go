@@ -25,6 +25,7 @@ var Documents = []struct {
 	{SchemaDiffPage, "answer to diff", DiffPage{}},
 	{SchemaDone, "answer to rm, checkpoint and shutdown", Done{}},
 	{SchemaGrow, "answer to grow", GrowResult{}},
+	{SchemaScrub, "answer to scrub", ScrubResult{}},
 	{SchemaInit, "printed by init", InitResult{}},
 	{SchemaImport, "printed by import", ImportResult{}},
 	{SchemaCheck, "printed by check", CheckResult{}},
@@ -48,6 +49,8 @@ var Documents = []struct {
 	{SchemaRenameRequest, "request of rename", RenameRequest{}},
 	{SchemaResizeRequest, "request of resize", ResizeRequest{}},
 	{SchemaGrowRequest, "request of grow", GrowRequest{}},
+	{SchemaScrubRequest, "request of scrub-start", ScrubRequest{}},
+	{SchemaScrubStopRequest, "request of scrub-stop", ScrubStopRequest{}},
 	{SchemaCheckpointRequest, "request of checkpoint", CheckpointRequest{}},
 	{SchemaShutdownRequest, "request of shutdown", ShutdownRequest{}},
 }

@@ -141,6 +141,24 @@ func (f *fake) Grow(_ context.Context, r GrowRequest) (GrowResult, error) {
 	return GrowResult{Grown: true, DataBefore: 1 << 30, DataSize: r.Size}, nil
 }
 
+func (f *fake) StartScrub(_ context.Context, r ScrubRequest) (ScrubStatus, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("scrub %d", r.Rate)
+	return ScrubStatus{State: ScrubRunning, Rate: r.Rate}, nil
+}
+
+func (f *fake) StopScrub(context.Context) (ScrubStatus, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("scrub stop")
+	return ScrubStatus{State: ScrubStopped}, nil
+}
+
+func (f *fake) Scrub(context.Context) (ScrubStatus, error) {
+	return ScrubStatus{State: ScrubDone, BadBlocks: 1, BadCopies: 2, Repaired: 2}, nil
+}
+
 func (f *fake) Layout(_ context.Context, r LayoutRequest) (Layout, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -47,12 +47,21 @@ func TestSnapshotVerbs(t *testing.T) {
 	if err != nil || !g.Grown || g.Schema != SchemaGrow || g.DataSize != 2<<30 {
 		t.Errorf("grow: %+v, %v", g, err)
 	}
+	if s, err := c.StartScrub(ctx, ScrubRequest{Rate: 5}); err != nil || s.Scrub.State != ScrubRunning {
+		t.Errorf("scrub: %+v, %v", s, err)
+	}
+	if s, err := c.StopScrub(ctx); err != nil || s.Scrub.State != ScrubStopped {
+		t.Errorf("end of a scrub: %+v, %v", s, err)
+	}
+	if s, err := c.Scrub(ctx); err != nil || s.Schema != SchemaScrub || s.Scrub.Damage() != 1 {
+		t.Errorf("a scrub: %+v, %v", s, err)
+	}
 	if d, err := c.Remove(ctx, RemoveRequest{Names: []string{"b@s", "b"}}); err != nil || d.Count != 2 {
 		t.Errorf("rm: %+v, %v", d, err)
 	}
 	want := []string{
 		"snapshot a,b s", "clone a@s n 0 0 0 4 true", "clone a@s n- 1000 7 4 0 false", "rollback a@s",
-		"rename a@s a@t", "resize a 2147483648", "grow /pool 2147483648 true",
+		"rename a@s a@t", "resize a 2147483648", "grow /pool 2147483648 true", "scrub 5", "scrub stop",
 		"rm b@s,b false",
 	}
 	if !slices.Equal(b.calls, want) {
@@ -104,6 +113,9 @@ func TestHostileNodeRequests(t *testing.T) {
 		{"grow", `{"size":5000000}`, "multiple of 4 KiB"},
 		{"grow", `{"size":-4096}`, "multiple of 4 KiB"},
 		{"grow", `{"sparse":true}`, "without a size"},
+		{"scrub-start", `{"rate":-1}`, "a rate of -1"},
+		{"scrub-start", `{"schema":"unblend/scrub/v1"}`, "this verb takes"},
+		{"scrub-stop", `{"rate":1}`, "unknown field"},
 		{"rm", `{"name":"a","names":["b"]}`, "both"},
 		{"rm", `{"names":["b","b"]}`, "named twice"},
 		{"rm", `{"names":["b*"]}`, "has '*'"},

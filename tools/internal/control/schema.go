@@ -24,6 +24,7 @@ const (
 	SchemaDiffEnd           Schema = "unblend/diff-end/v1"
 	SchemaDiffPage          Schema = "unblend/diff-page/v1"
 	SchemaGrow              Schema = "unblend/grow/v1"
+	SchemaScrub             Schema = "unblend/scrub/v1"
 	SchemaInit              Schema = "unblend/init/v1"
 	SchemaImport            Schema = "unblend/import/v1"
 	SchemaCheck             Schema = "unblend/check/v1"
@@ -46,6 +47,8 @@ const (
 	SchemaRenameRequest     Schema = "unblend/rename-request/v1"
 	SchemaResizeRequest     Schema = "unblend/resize-request/v1"
 	SchemaGrowRequest       Schema = "unblend/grow-request/v1"
+	SchemaScrubRequest      Schema = "unblend/scrub-request/v1"
+	SchemaScrubStopRequest  Schema = "unblend/scrub-stop-request/v1"
 	SchemaCheckpointRequest Schema = "unblend/checkpoint-request/v1"
 	SchemaShutdownRequest   Schema = "unblend/shutdown-request/v1"
 )
@@ -151,6 +154,7 @@ type Status struct {
 	Volumes  VolumeCounts   `json:"volumes" doc:"how many; list names them"`
 	Work     WorkStatus     `json:"work" doc:"what was done since the daemon started"`
 	Damage   DamageStatus   `json:"damage" doc:"what was found bad since the daemon started"`
+	Scrub    ScrubStatus    `json:"scrub" doc:"the last one, or the one under way"`
 	Regions  []Region       `json:"regions" doc:"what the ranges of the devices are for"`
 }
 
@@ -265,7 +269,7 @@ type VolumeCounts struct {
 
 // WorkStatus counts the back end's work since the daemon started.
 type WorkStatus struct {
-	Now            string `json:"now" doc:"idle, destage, re-place, checkpoint"`
+	Now            string `json:"now" doc:"idle, destage, re-place, scrub, checkpoint"`
 	Checkpoints    uint64 `json:"checkpoints" doc:"completed"`
 	DestagedBytes  uint64 `json:"destaged_bytes" doc:"moved from the log to their place"`
 	DestageWrites  uint64 `json:"destage_writes" doc:"device writes that this took"`

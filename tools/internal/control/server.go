@@ -102,6 +102,9 @@ var verbs = []verb{
 	{http.MethodPost, "attach", members, time.Minute, answer(SchemaVolume, attachVolume)},
 	{http.MethodPost, "detach", members, time.Minute, answer(SchemaVolume, detachVolume)},
 	{http.MethodPost, "grow", owners, longest, answer(SchemaGrow, growPool)},
+	{http.MethodGet, "scrub", members, 15 * time.Second, (*Server).getScrub},
+	{http.MethodPost, "scrub-start", members, time.Minute, answer(SchemaScrub, startScrub)},
+	{http.MethodPost, "scrub-stop", members, time.Minute, answer(SchemaScrub, stopScrub)},
 	{http.MethodPost, "checkpoint", members, longest, answer(SchemaDone, checkpoint)},
 	{http.MethodPost, "shutdown", owners, longest, answer(SchemaDone, shutdown)},
 }
@@ -178,6 +181,7 @@ func (s *Server) getStatus(w http.ResponseWriter, r *http.Request) error {
 	st.Warnings = append([]Warning{}, st.Warnings...)
 	st.Devices = append([]DeviceStatus{}, st.Devices...)
 	st.Regions = append([]Region{}, st.Regions...)
+	st.Scrub.Found = append([]ScrubFound{}, st.Scrub.Found...)
 	writeJSON(w, http.StatusOK, st)
 	return nil
 }

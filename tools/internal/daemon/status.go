@@ -76,6 +76,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Warnings: d.warn.all(), Daemon: d.daemonStatus(), Pool: d.poolStatus(st),
 		Devices: d.deviceStatus(io), Log: d.logStatus(st, io), Space: spaceStatus(st),
 		Volumes: counts, Cache: cacheStatus(st), Work: workStatus(st), Damage: damageStatus(st),
+		Scrub: describeScrub(st),
 	}
 	s.Space.Growth = d.growth.grown(now, s.Time)
 	for _, r := range st.Regions {
@@ -108,7 +109,7 @@ func judge(s *control.Status, st placement.Status) {
 	}
 	if d.ReadErrors > 0 || d.LostBlocks > 0 {
 		add(control.PoolDegraded, "damage", "blocks could not be read: "+d.Last,
-			"write them again; unblend check finds them all")
+			"write them again; unblend scrub finds them all")
 	}
 	if d.BadBlocks > 0 {
 		add(control.PoolDegraded, "bad-blocks",
@@ -255,6 +256,8 @@ func workStatus(st placement.Status) control.WorkStatus {
 		now = "destage"
 	case st.Replacing:
 		now = "re-place"
+	case st.Scrubbing:
+		now = "scrub"
 	}
 	return control.WorkStatus{
 		Now: now, Checkpoints: st.Stats.Checkpoints,
