@@ -349,13 +349,14 @@ func (s *sim) finalCheck() error {
 	for s.err == nil && s.p.back.phase != backIdle { // no root is to be under way
 		s.step()
 	}
-	if err := s.noMismatch(); err != nil {
-		return err
+	for _, hold := range []func() error{
+		s.noMismatch, func() error { return s.check(true) }, s.scrubAtRest,
+	} {
+		if s.err == nil {
+			s.err = hold()
+		}
 	}
-	if err := s.check(true); err != nil {
-		return err
-	}
-	return s.scrubAtRest()
+	return s.err
 }
 
 // settle runs until nothing is under way.
