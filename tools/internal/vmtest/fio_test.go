@@ -126,6 +126,9 @@ func (g *guest) fio(lines []string) *fioRun {
 	return r
 }
 
+// running reports whether the run has not yet ended.
+func (r *fioRun) running() bool { return len(r.done) == 0 }
+
 // wait waits for the run's end, which must be a good one.
 func (r *fioRun) wait() fioResult {
 	r.g.Helper()

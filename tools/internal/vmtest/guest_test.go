@@ -22,7 +22,7 @@ import (
 func machineTime() time.Duration {
 	for _, name := range []string{
 		"UNBLEND_KILLS", "UNBLEND_CUTS", "UNBLEND_SECONDS", "UNBLEND_CLONES", "UNBLEND_SNAPSHOTS",
-		"UNBLEND_FULL_MIB", "UNBLEND_WRITERS", "UNBLEND_PICTURE",
+		"UNBLEND_FULL_MIB", "UNBLEND_WRITERS", "UNBLEND_PICTURE", "UNBLEND_MINUTES",
 	} {
 		if os.Getenv(name) != "" {
 			return 2 * time.Hour
@@ -78,11 +78,17 @@ var program = sync.OnceValues(func() (string, error) {
 	if programDir, err = os.MkdirTemp("", "unblend-vmtest-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(programDir, "unblend")
-	cmd := exec.Command("go", "build", "-o", path, "unblend/tools/unblend")
+	return build("unblend")
+})
+
+// build builds the program under a name, with more flags, and returns its path.
+func build(name string, flags ...string) (string, error) {
+	path := filepath.Join(programDir, name)
+	args := append([]string{"build", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, "unblend/tools/unblend")...)
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
-})
+}
 
 func TestMain(m *testing.M) {
 	status := m.Run()
