@@ -18,6 +18,7 @@ SEQUENCES ?= 450
 CUTS ?= 20
 KILLS ?= 30
 FUZZTIME ?= 2m
+MINUTES ?= 30
 KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
@@ -34,7 +35,7 @@ VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
 .PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope corrupt \
-	fuzz bench crash kills campaigns install uninstall clean FORCE
+	fuzz bench crash kills mixed campaigns install uninstall clean FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -138,6 +139,10 @@ crash: build
 ## kills: kills of the daemon under load, KILLS=30 more on each real kernel
 kills: build
 	@$(call CAMPAIGN,^TestKill$$,UNBLEND_KILLS=$(KILLS))
+
+## mixed: everything at once on one pool, MINUTES=30 on each real kernel
+mixed: build
+	@$(call CAMPAIGN,^TestMixed$$,UNBLEND_MINUTES=$(MINUTES))
 
 ## campaigns: add up docs/campaigns.jsonl in docs/CRASH.md
 campaigns:

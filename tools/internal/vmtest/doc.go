@@ -14,6 +14,7 @@
 //	UNBLEND_KILLS=30       how often the daemon is killed in one run
 //	UNBLEND_CUTS=20        power cuts
 //	UNBLEND_MACHINE_CUTS=5 power cuts of a whole machine; default a seventh of the others
+//	UNBLEND_MINUTES=30     length of TestMixed; it does not run without
 //	UNBLEND_STATES=1000    moments of its record at which TestLogWrites opens the pool
 //	UNBLEND_CLONES=10000   clones that TestClones makes; it does not run without
 //	UNBLEND_LOG_MIB=1024   size of its log; default 4096, which takes a quarter of an hour
