@@ -10,8 +10,8 @@ import (
 	"unblend/placement"
 )
 
-// guestsSetup is a host whose log and data are on hard disks: volumes, fully written, with a log of a
-// twelfth of them.
+// guestsSetup is a host whose data is on a hard disk: volumes, fully written, with a log of a twelfth of
+// them.
 type guestsSetup struct {
 	volumes int
 	size    int64 // of each, bytes
@@ -23,42 +23,47 @@ func (g guestsSetup) all() int64 { return int64(g.volumes) * g.size }
 func (g guestsSetup) log() int64 { return max(g.all()/12>>24<<24, 128<<20) }
 
 // TestGuestsOnHardDisks measures, in virtual time, what guests that write 4 KiB at random get of a pool
-// on two hard disks, beside what they get of one such disk at the same depth and contract: durable when
-// acknowledged. Without -long there are few of them, and the distances that heads move are short.
+// on hard disks, and of one whose log is on flash, beside what they get of one such disk at the same
+// depth and contract: durable when acknowledged. Without -long there are few of them, and the distances that heads move are short.
 func TestGuestsOnHardDisks(t *testing.T) {
 	g := guestsSetup{volumes: 8, size: 64 << 20}
 	if *long {
 		g = guestsSetup{volumes: 50, size: 1 << 30}
 	}
-	for _, depth := range []int{4, 32} {
-		bare := bareDisk(g.all(), g.volumes*depth)
-		s, err := NewSim(SimConfig{
-			Fast: simdisk.UltrastarHC580(), Capacity: simdisk.UltrastarHC580(),
-			FastSize: g.log() + 4<<30, CapacitySize: g.all() + g.all()/4 + 4<<30, LogSize: g.log(),
-		})
-		must(t, err)
-		vols, err := s.Create(g.volumes, g.size)
-		must(t, err)
-		for _, v := range vols {
-			s.fill(t, v)
-		}
-		s.drain(t)
-		idle := s.readLatency(t, vols, 500, nil)
-		logBlocks := int(s.Pool.Status().Segments) * int(s.Pool.Status().SegmentBytes) / log.BlockSize
-		first := s.randomWrites(t, vols, depth, logBlocks/5, nil)
-		s.randomWrites(t, vols, depth, logBlocks, nil) // the log is full
-		before := s.Pool.Status().Stats
-		var reads []int64
-		sustained := s.randomWrites(t, vols, depth, 2*logBlocks, &reads)
-		run := meanRun(before, s.Pool.Status().Stats)
-		t.Logf("%d volumes of %d MiB, depth %d each, log of %d MiB: one disk %.0f writes/s; the pool %.0f "+
-			"while the log has room (%.0f times), %.0f over two logs with destage (%.1f times); destaged runs of "+
-			"%d KiB; reads meanwhile p99 %.1f ms, idle %.1f ms",
-			g.volumes, g.size>>20, depth, logBlocks>>8, bare, first, first/bare, sustained, sustained/bare,
-			run, float64(percentile(reads, 99))/1e6, float64(percentile(idle, 99))/1e6)
-		if first < bare {
-			t.Errorf("depth %d: the pool takes less than one disk", depth)
-		}
+	g.measure(t, "hard disk", simdisk.UltrastarHC580(), 4)
+	g.measure(t, "hard disk", simdisk.UltrastarHC580(), 32)
+	g.measure(t, "flash", simdisk.P3700(), 4)
+}
+
+// measure measures with a log on a kind of device, and so many requests of each volume under way.
+func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, depth int) {
+	bare := bareDisk(g.all(), g.volumes*depth)
+	s, err := NewSim(SimConfig{
+		Fast: fast, Capacity: simdisk.UltrastarHC580(),
+		FastSize: g.log() + 4<<30, CapacitySize: g.all() + g.all()/4 + 4<<30, LogSize: g.log(),
+	})
+	must(t, err)
+	vols, err := s.Create(g.volumes, g.size)
+	must(t, err)
+	for _, v := range vols {
+		s.fill(t, v)
+	}
+	s.drain(t)
+	idle := s.readLatency(t, vols, 500, nil)
+	logBlocks := int(s.Pool.Status().Segments) * int(s.Pool.Status().SegmentBytes) / log.BlockSize
+	first := s.randomWrites(t, vols, depth, logBlocks/5, nil)
+	s.randomWrites(t, vols, depth, logBlocks, nil) // the log is full
+	before := s.Pool.Status().Stats
+	var reads []int64
+	sustained := s.randomWrites(t, vols, depth, 2*logBlocks, &reads)
+	run := meanRun(before, s.Pool.Status().Stats)
+	t.Logf("%d volumes of %d MiB, depth %d each, log of %d MiB on %s: one disk %.0f writes/s; the pool %.0f "+
+		"while the log has room (%.0f times), %.0f over two logs with destage (%.1f times); destaged runs of "+
+		"%d KiB; reads meanwhile p99 %.1f ms, idle %.1f ms",
+		g.volumes, g.size>>20, depth, logBlocks>>8, kind, bare, first, first/bare, sustained, sustained/bare,
+		run, float64(percentile(reads, 99))/1e6, float64(percentile(idle, 99))/1e6)
+	if first < bare {
+		t.Errorf("depth %d: the pool takes less than one disk", depth)
 	}
 }
 

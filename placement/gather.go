@@ -10,7 +10,7 @@ import "slices"
 // wholeMin is how many blocks of a leaf the log must have for them to be taken together, and probeMax
 // how many leaves are searched in vain for each batch.
 const (
-	wholeMin = 32
+	wholeMin = 4
 	probeMax = 16
 )
 

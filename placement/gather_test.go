@@ -28,7 +28,7 @@ func TestGatherTriesEachLeafOnce(t *testing.T) {
 	r := newRig(t, 64<<20)
 	r.restart(func(o *Options) { o.BatchBlocks = 2048 })
 	v := r.create("v", 8<<20)
-	r.fill(v, 0, 20, 7)
+	r.fill(v, 0, wholeMin-1, 7)
 	for i := range int64(40) {
 		r.fill(v, 256+i, 1, 7)
 		r.fill(v, 512+i, 1, 7)
