@@ -24,7 +24,8 @@ func (g guestsSetup) log() int64 { return max(g.all()/12>>24<<24, 128<<20) }
 
 // TestGuestsOnHardDisks measures, in virtual time, what guests that write 4 KiB at random get of a pool
 // on hard disks, and of one whose log is on flash, beside what they get of one such disk at the same
-// depth and contract: durable when acknowledged. Without -long there are few of them, and the distances that heads move are short.
+// depth and contract: durable when acknowledged. Without -long there are few of them, and the distances
+// that heads move are short.
 func TestGuestsOnHardDisks(t *testing.T) {
 	g := guestsSetup{volumes: 8, size: 64 << 20}
 	if *long {

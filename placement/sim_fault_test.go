@@ -166,7 +166,7 @@ func (s *sim) damagePage(at uint64) {
 		return
 	}
 	s.disks[bad.dev].Flip(bad.off, int(at>>8%(log.BlockSize*8)))
-	s.damaged[bad] = true
+	s.damaged[bad], s.mismatch = true, true // a scrub looks twice
 	s.trace("page %d of the %s device's home is damaged", e.Addr, home)
 }
 

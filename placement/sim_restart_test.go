@@ -347,7 +347,9 @@ func (s *sim) finalCheck() error {
 		}
 	}
 	for s.err == nil && s.p.back.phase != backIdle { // no root is to be under way
-		s.step()
+		if s.turn() && s.p.back.phase != backIdle {
+			s.advance()
+		}
 	}
 	for _, hold := range []func() error{
 		s.noMismatch, func() error { return s.check(true) }, s.scrubAtRest,
