@@ -242,7 +242,7 @@ func (b *backend) readRun() {
 		op.Bufs = append(op.Bufs, b.slot(i))
 		at = b.batch[i].loc + 1
 	}
-	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	op.Arg, op.Sums = uint64(from)|uint64(b.next-from)<<32, true
 	p.stats.DestageReads++
 	p.stats.DestageRead += uint64(len(op.Bufs))
 	b.submit(op)
@@ -257,9 +257,10 @@ func (b *backend) readDone(op *log.Op, err error) {
 		return
 	}
 	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
+	first := b.batch[b.order[from]].loc
 	for _, i := range b.order[from : from+n] {
 		m := &b.batch[i]
-		m.bad = err != nil || checksum(b.slot(i)) != m.crc
+		m.bad = err != nil || op.BlockSum(int(m.loc-first), b.slot(i)) != m.crc
 	}
 }
 

@@ -175,7 +175,7 @@ func (p *Pool) readRun(r *Request, from, to int) {
 	default:
 		op := p.ops.NewOp(&p.reader, s.dev, log.Read, int64(s.block)*log.BlockSize)
 		op.Bufs = append(op.Bufs, buf)
-		op.Ref, op.Arg = r, uint64(from)|uint64(p.parity)<<32
+		op.Ref, op.Arg, op.Sums = r, uint64(from)|uint64(p.parity)<<32, true
 		p.readers[p.parity]++
 		r.pending++
 		p.cache.lendShared(r.src[from:to])
@@ -192,7 +192,7 @@ func (d *reader) OpDone(op *log.Op, err error) {
 	for i := 0; i*log.BlockSize < len(buf); i++ {
 		s, block := &r.src[from+i], buf[i*log.BlockSize:(i+1)*log.BlockSize]
 		if err == nil {
-			if got := checksum(block); got != s.crc && !planted("checksum-not-verified") {
+			if got := op.BlockSum(i, block); got != s.crc && !planted("checksum-not-verified") {
 				err = &ChecksumError{Want: s.crc, Got: got}
 			}
 		}

@@ -195,7 +195,20 @@ func (s *sim) reopen(st *simStep) error {
 		break
 	}
 	s.scrubs = scrubWatch{}
-	s.drv = s.w.Drive(s.p.NextOp, s.p.Complete, s.disks[log.Fast], s.disks[log.Capacity])
+	under := map[log.Token]*log.Op{}
+	s.drv = s.w.Drive(func() *log.Op {
+		op := s.p.NextOp()
+		if op != nil {
+			under[op.Token] = op
+		}
+		return op
+	}, func(t log.Token, res int32) {
+		if op := under[t]; op.Sums && t>>32%2 == 0 && int64(res) == op.Len() {
+			op.Sum()
+		}
+		delete(under, t)
+		s.p.Complete(t, res)
+	}, s.disks[log.Fast], s.disks[log.Capacity])
 	if err := s.keptSize(); err != nil {
 		return err
 	}

@@ -126,6 +126,9 @@ func (s *Shard) opDone(slot uint32, res int32) {
 		res = t.err
 	}
 	*t = transfer{}
+	if op.Sums && int64(res) == op.Len() {
+		op.Sum()
+	}
 	s.busy--
 	s.ended = append(s.ended, outcome{op, res})
 }
