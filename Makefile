@@ -22,6 +22,8 @@ MINUTES ?= 30
 KERNEL ?= 6.12
 KERNELS ?= 6.12 backports
 HOST ?=
+DEV ?=
+BENCHFLAGS ?=
 
 DESTDIR ?=
 PREFIX ?= /usr
@@ -35,7 +37,8 @@ VMRUN := go run ./tools/internal/vm/vmrun
 
 .DEFAULT_GOAL := build
 .PHONY: build help test test-objects test-plant test-runner test-kernel lint generate demo sim scope corrupt \
-	fuzz bench crash kills mixed campaigns install uninstall clean FORCE
+	fuzz bench bench-full bench-parts bench-sim crash kills mixed campaigns install uninstall clean \
+	FORCE
 
 ## build: bin/unblend, the one program (the default)
 build: bin/unblend
@@ -123,8 +126,24 @@ corrupt:
 fuzz:
 	.ci/fuzz $(FUZZTIME)
 
-## bench: the benchmarks
+BENCH = .ci/deps bench && go build -o bin/benchrun ./tools/internal/bench/benchrun && \
+	bin/benchrun -kernel $(KERNEL) $(if $(DEV),-dev $(DEV)) $(BENCHFLAGS)
+
+## bench: unblend beside loop, dm-thin and qcow2 (under 40 minutes); DEV=/dev/X: on a spare disk
 bench:
+	$(BENCH) core
+
+## bench-full: the same with every target and workload (hours); goes on where it was interrupted
+bench-full:
+	$(BENCH) full
+
+## bench-parts: snapshots in depth, restart, the cost of tracing, writes per log write (an hour)
+bench-parts:
+	.ci/deps test
+	go test ./tools/internal/vmbench -run '^$$' -bench . -timeout 4h
+
+## bench-sim: device operations per write, clones and the like, on simulated disks
+bench-sim:
 	go test ./perf/... -run '^$$' -bench . -benchmem -timeout 2h
 
 # A campaign on each real kernel: what the tests named $(1) do, with the setting $(2).

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"unblend/tools/internal/bench"
 	"unblend/tools/internal/operate"
 	"unblend/tools/internal/vm"
 
@@ -22,8 +23,8 @@ const machineTime = 45 * time.Minute
 
 func TestMain(m *testing.M) {
 	role := map[string]func() error{
-		"targets": inMachine(measureTargets), "restart": inMachine(measureRestart),
-		"depth": inMachine(measureDepth), "trace": inMachine(measureTrace), "null": serveNull,
+		"merge": inMachine(measureMerge), "restart": inMachine(measureRestart),
+		"depth": inMachine(measureDepth), "trace": inMachine(measureTrace),
 	}[os.Getenv(roleEnv)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -55,38 +56,9 @@ func inMachine(measure func(ctx context.Context, r *Report) error) func() error 
 	}
 }
 
-// measureTargets measures everything but the restart.
-func measureTargets(ctx context.Context, r *Report) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	null := exec.Command(self)
-	null.Env = append(os.Environ(), roleEnv+"=null")
-	dir, err := os.MkdirTemp("/run", "bench-")
-	if err != nil {
-		return err
-	}
-	b, err := newBed(ctx, "/vm/unblend", dir, null)
-	if err != nil {
-		return err
-	}
-	if r.Runs, err = b.alternate(); err != nil {
-		return err
-	}
-	r.Compare()
-	if r.Four, err = b.fourVolumes(ctx); err != nil {
-		return err
-	}
-	if r.PeakRSS, err = b.daemon.PeakRSS(); err != nil {
-		return err
-	}
-	return b.close()
-}
-
 // measureRestart starts the daemon on a pool with a full log.
 func measureRestart(ctx context.Context, r *Report) error {
-	if _, err := sh("modprobe ublk_drv"); err != nil {
+	if _, err := bench.Sh(ctx, "modprobe ublk_drv"); err != nil {
 		return err
 	}
 	p := operate.Program{Path: "/vm/unblend", Dir: "/run"}
@@ -171,16 +143,11 @@ func publish(b *testing.B, name string, r *Report) {
 	}
 }
 
-// BenchmarkTargets compares the program with what a user could have instead. It takes minutes and
-// runs once, whatever b.N says.
-func BenchmarkTargets(b *testing.B) {
+// BenchmarkMerge writes to four volumes at once. It takes minutes and runs once, whatever b.N says.
+func BenchmarkMerge(b *testing.B) {
 	need(b)
-	r := inVM(b, "targets", buildProgram(b))
-	publish(b, "targets", r)
-	for _, x := range r.Ratios {
-		unit := strings.ReplaceAll(fmt.Sprintf("%s/%s-qd%d", x.Target, x.To, x.Depth), " ", "-")
-		b.ReportMetric(x.Median, unit)
-	}
+	r := inVM(b, "merge", buildProgram(b))
+	publish(b, "merge", r)
 	b.ReportMetric(r.Four.PerLogWrite, "guest-writes/log-write")
 	b.ReportMetric(100*r.Four.Sequential, "%sequential")
 	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")

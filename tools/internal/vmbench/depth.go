@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"unblend/log"
+	"unblend/tools/internal/bench"
 	"unblend/tools/internal/control"
 	"unblend/tools/internal/operate"
 )
@@ -102,11 +103,11 @@ func measureDepth(ctx context.Context, r *Report) error {
 
 // prepare makes the devices, the pools and the volumes, and fills them.
 func (b *depthBed) prepare() error {
-	_, err := sh("modprobe -a ublk_drv dm-thin-pool && modprobe null_blk nr_devices=1 gb=%d "+
+	_, err := bench.Sh(b.ctx, "modprobe -a ublk_drv dm-thin-pool && modprobe null_blk nr_devices=1 gb=%d "+
 		"memory_backed=1 submit_queues=2", depthGB)
 	for i, p := range depthParts {
 		if err == nil {
-			_, err = sh("addpart %s %d %d %d", nullDevice, i+1, p.start<<11, p.size<<11)
+			_, err = bench.Sh(b.ctx, "addpart %s %d %d %d", nullDevice, i+1, p.start<<11, p.size<<11)
 		}
 	}
 	if err == nil {
@@ -144,7 +145,7 @@ func (b *depthBed) touch() error {
 		return errors.New("status names no data area")
 	}
 	at := st.Regions[i].Start>>20 + int64(depthParts[0].start)
-	_, err = sh(`write() { dd if=/dev/zero of=%s bs=1M seek=$1 count=$2 oflag=direct status=none; }
+	_, err = bench.Sh(b.ctx, `write() { dd if=/dev/zero of=%s bs=1M seek=$1 count=$2 oflag=direct status=none; }
 		write %d %d && write %d %d`, nullDevice, at, depthUsedMiB, depthParts[2].start, thinMiB)
 	return err
 }
@@ -162,12 +163,12 @@ func (b *depthBed) volume(name string) error {
 	if err != nil {
 		return err
 	}
-	return fill(path)
+	return bench.Fill(b.ctx, bench.Paths(path))
 }
 
 // makeThin makes a dm-thin pool and a volume of it, all of which is provisioned.
 func (b *depthBed) makeThin() error {
-	_, err := sh(`set -e
+	_, err := bench.Sh(b.ctx, `set -e
 		dmsetup create thinpool --noudevsync --table "0 %d thin-pool %[2]sp2 %[2]sp3 %d 0"
 		dmsetup message thinpool 0 "create_thin 0"
 		dmsetup mknodes
@@ -176,7 +177,7 @@ func (b *depthBed) makeThin() error {
 	if err != nil {
 		return err
 	}
-	return fill("/dev/mapper/thin")
+	return bench.Fill(b.ctx, bench.Paths("/dev/mapper/thin"))
 }
 
 // age takes n snapshots of a volume, with a few blocks written before each.
@@ -225,7 +226,7 @@ func (b *depthBed) destaged() ([]Run, error) {
 		return "/dev/unblend/" + name, err
 	}
 	thinned := func(b *depthBed) (string, error) {
-		_, err := sh(`set -e; dmsetup suspend thin; dmsetup message thinpool 0 "create_snap %d 0"
+		_, err := bench.Sh(b.ctx, `set -e; dmsetup suspend thin; dmsetup message thinpool 0 "create_snap %d 0"
 			dmsetup resume --noudevsync thin`, b.snap)
 		return "/dev/mapper/thin", err
 	}
@@ -272,11 +273,11 @@ func (b *depthBed) alternate(what []depthRun, args ...string) ([]Run, error) {
 					return nil, fmt.Errorf("%s: %w", w.target, err)
 				}
 			}
-			r, err := fioRandom([]string{w.path}, depthQueue, args...)
+			r, err := fioRandom(b.ctx, []string{w.path}, depthQueue, args...)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", w.target, err)
 			}
-			runs = append(runs, Run{pair, w.target, depthQueue, r.iops, r.p50, r.p99})
+			runs = append(runs, Run{pair, w.target, depthQueue, r.IOPS, r.P50, r.P99})
 		}
 	}
 	return runs, nil
@@ -304,8 +305,8 @@ func (b *depthBed) undestaged() ([]Run, error) {
 	defer awake()
 	const size = "--size=4m"
 	for _, name := range []string{"log", "logdeep"} {
-		if _, err := sh("fio --name=fill --filename=/dev/unblend/%s --direct=1 --rw=write --bs=64k %s",
-			name, size); err != nil {
+		if _, err := bench.Fio(b.ctx, bench.Paths("/dev/unblend/"+name), "--rw=write", "--bs=64k",
+			size); err != nil {
 			return nil, err
 		}
 	}

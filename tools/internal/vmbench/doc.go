@@ -1,12 +1,10 @@
-// Package vmbench measures the whole program under real kernels in virtual machines, beside what a
-// user could have instead, on the same device, in the same machine, turn by turn:
+// Package vmbench measures what the benchmark suite (package bench) has no cells for, under real
+// kernels in virtual machines:
 //
-//   - 4 KiB random writes, one and 32 at a time: the raw device, the kernel's loop device on it
-//     with direct I/O, a null server, a volume of a pool on it;
 //   - four volumes at once: how many guest writes a log write carries, and how many log writes
 //     begin where the one before them ended, as bpftrace sees them;
 //   - writes and reads of a volume before a snapshot, right after it, after 100 and 500 of them, and
-//     of a clone, beside dm-thin before and after a snapshot;
+//     of a clone, beside dm-thin before and after a snapshot, over several logs' worth;
 //   - writes of a volume while trace blend counts them, and while it does not;
 //   - the daemon's peak memory;
 //   - how long a daemon takes from its start to its first answer when the log is full.

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"unblend/tools/internal/bench"
 	"unblend/tools/internal/blocktrace"
 	"unblend/tools/internal/bpftrace"
 )
 
-// roleEnv makes the test binary what runs in the machine: a part of the measurements, or the null
-// server.
+// roleEnv makes the test binary what runs in the machine: a part of the measurements.
 const roleEnv = "UNBLEND_VMBENCH"
 
 // pairsEnv asks for fewer pairs, or more.
@@ -25,26 +26,23 @@ const (
 	fourDepth = 32
 )
 
-// alternate runs fio on all targets in turn, at both depths, pairs times. Every other round runs
-// backwards, so that no target always follows the same one.
-func (b *bed) alternate() ([]Run, error) {
-	var runs []Run
-	for pair := 1; pair <= pairs; pair++ {
-		for _, depth := range []int{32, 1} {
-			for i := range targets {
-				t := targets[i]
-				if pair%2 == 0 {
-					t = targets[len(targets)-1-i]
-				}
-				r, err := fioWrite([]string{b.paths[t]}, depth, runTime)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", t, err)
-				}
-				runs = append(runs, Run{pair, t, depth, r.iops, r.p50, r.p99})
-			}
-		}
+// measureMerge writes to several volumes at once.
+func measureMerge(ctx context.Context, r *Report) error {
+	dir, err := os.MkdirTemp("/run", "bench-")
+	if err != nil {
+		return err
 	}
-	return runs, nil
+	b, err := newBed(ctx, "/vm/unblend", dir)
+	if err != nil {
+		return err
+	}
+	if r.Four, err = b.fourVolumes(ctx); err != nil {
+		return err
+	}
+	if r.PeakRSS, err = b.daemon.PeakRSS(); err != nil {
+		return err
+	}
+	return b.daemon.Stop()
 }
 
 // fourVolumes writes to four volumes at once while bpftrace looks at the log device.
@@ -62,7 +60,7 @@ func (b *bed) fourVolumes(ctx context.Context) (*Four, error) {
 	if err != nil {
 		return f, err
 	}
-	r, err := fioWrite(b.four, fourDepth, fourTime)
+	r, err := fioWrite(ctx, b.four, fourDepth, fourTime)
 	if err != nil {
 		return f, err
 	}
@@ -75,7 +73,7 @@ func (b *bed) fourVolumes(ctx context.Context) (*Four, error) {
 		return f, err
 	}
 	seen = now.Sub(seen)
-	f.IOPS, f.GuestWrites, f.LogWrites = r.iops, after-before, seen.Writes
+	f.IOPS, f.GuestWrites, f.LogWrites = r.IOPS, after-before, seen.Writes
 	f.PerLogWrite = float64(f.GuestWrites) / float64(max(f.LogWrites, 1))
 	f.Sequential = seen.Share()
 	return f, w.Close()
@@ -104,7 +102,7 @@ func (b *bed) witness(ctx context.Context) (*bpftrace.Witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	start, err := sh("cat /sys/class/block/%s/start", strings.TrimPrefix(poolDevice, "/dev/"))
+	start, err := bench.Sh(ctx, "cat /sys/class/block/%s/start", strings.TrimPrefix(poolDevice, "/dev/"))
 	if err != nil {
 		return nil, err
 	}

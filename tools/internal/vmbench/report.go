@@ -2,11 +2,11 @@ package vmbench
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"unblend/tools/internal/bench"
 	"unblend/tools/internal/units"
 )
 
@@ -25,18 +25,8 @@ type Report struct {
 	Restart []Restart `json:"restart,omitempty"`
 }
 
-// Target is something that takes writes.
+// Target is something that takes writes, or reads.
 type Target string
-
-// The targets, in the order of the table.
-const (
-	Raw  Target = "raw device"
-	Loop Target = "kernel loop"
-	Null Target = "null server"
-	Pool Target = "pool volume"
-)
-
-var targets = []Target{Raw, Loop, Null, Pool}
 
 // Run is one run of fio: 4 KiB at random places, writes unless the target says otherwise.
 type Run struct {
@@ -74,18 +64,6 @@ type Restart struct {
 	Blocks  int     `json:"blocks_in_log"`
 	Seconds float64 `json:"seconds"` // from the start to the answer of a guest's first read
 	Ready   float64 `json:"ready"`   // from the start to sd_notify's READY, in seconds; 0: not asked
-}
-
-// median returns the middle of the values, which it sorts.
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	slices.Sort(v)
-	if n := len(v); n%2 == 0 {
-		return (v[n/2-1] + v[n/2]) / 2
-	}
-	return v[len(v)/2]
 }
 
 // depths returns the depths of the runs, rising.
@@ -134,16 +112,12 @@ func ratio(runs []Run, t, to Target, depth int) (Ratio, bool) {
 	if len(quotients) == 0 {
 		return Ratio{}, false
 	}
-	m := median(quotients)
-	return Ratio{t, to, depth, m, quotients[0], quotients[len(quotients)-1]}, true
+	m := bench.Median(quotients)
+	return Ratio{t, to, depth, m, slices.Min(quotients), slices.Max(quotients)}, true
 }
 
 // compared are the pairs of targets of which the ratio is wanted.
 var compared = [][2]Target{
-	{Null, Loop},
-	{Pool, Loop},
-	{Pool, Null},
-	{Pool, Raw},
 	{WriteOnce, WritePlain},
 	{WriteHundred, WritePlain},
 	{WriteDeep, WritePlain},
@@ -216,9 +190,9 @@ func (r *Report) table() string {
 				row = append(row, "-", "-", "-", "-")
 				continue
 			}
-			row = append(row, fmt.Sprintf("%.0f", median(iops)),
+			row = append(row, fmt.Sprintf("%.0f", bench.Median(iops)),
 				fmt.Sprintf("%.0f-%.0f", slices.Min(iops), slices.Max(iops)),
-				fmt.Sprintf("%.2f ms", median(p50)/1e6), fmt.Sprintf("%.2f ms", median(p99)/1e6))
+				fmt.Sprintf("%.2f ms", bench.Median(p50)/1e6), fmt.Sprintf("%.2f ms", bench.Median(p99)/1e6))
 		}
 		t.Row(row...)
 	}

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 
+	"unblend/tools/internal/bench"
 	"unblend/tools/internal/control"
 )
 
@@ -26,17 +26,11 @@ func measureTrace(ctx context.Context, r *Report) error {
 			return fmt.Errorf("%s: %w", pairsEnv, err)
 		}
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	null := exec.Command(self)
-	null.Env = append(os.Environ(), roleEnv+"=null")
 	dir, err := os.MkdirTemp("/run", "bench-")
 	if err != nil {
 		return err
 	}
-	b, err := newBed(ctx, "/vm/unblend", dir, null)
+	b, err := newBed(ctx, "/vm/unblend", dir)
 	if err != nil {
 		return err
 	}
@@ -49,26 +43,26 @@ func measureTrace(ctx context.Context, r *Report) error {
 			for _, t := range order {
 				x, err := b.watched(ctx, t == Watched, depth)
 				if err != nil {
-					return errors.Join(err, b.close())
+					return errors.Join(err, b.daemon.Stop())
 				}
-				r.Runs = append(r.Runs, Run{pair, t, depth, x.iops, x.p50, x.p99})
+				r.Runs = append(r.Runs, Run{pair, t, depth, x.IOPS, x.P50, x.P99})
 			}
 		}
 	}
 	r.Compare()
-	return b.close()
+	return b.daemon.Stop()
 }
 
 // watched runs fio once, traced or not.
-func (b *bed) watched(ctx context.Context, traced bool, depth int) (fioResult, error) {
+func (b *bed) watched(ctx context.Context, traced bool, depth int) (bench.Figures, error) {
 	if !traced {
-		return fioWrite([]string{b.paths[Pool]}, depth, runTime)
+		return fioWrite(ctx, []string{b.volume}, depth, runTime)
 	}
 	tr, err := b.prog.Trace(ctx, "blend")
 	if err != nil {
-		return fioResult{}, err
+		return bench.Figures{}, err
 	}
-	x, err := fioWrite([]string{b.paths[Pool]}, depth, runTime)
+	x, err := fioWrite(ctx, []string{b.volume}, depth, runTime)
 	var doc control.TraceBlend
 	err = errors.Join(err, tr.End(&doc))
 	if err == nil && doc.Blend.SeeksAsIs == 0 {

@@ -1,4 +1,4 @@
-package vmbench
+package bench
 
 import (
 	"errors"
@@ -9,17 +9,14 @@ import (
 	"unblend/ublk"
 )
 
-// nullSize is what the null server pretends to have, in bytes: as much as the others.
-const nullSize = diskMiB << 20
-
-// serveNull is a program: it serves a null device that fetches the bytes of writes as a real server
-// must, prints its path, and ends when its input does.
-func serveNull() error {
+// ServeNull is a program: it serves a null device of some bytes that fetches the bytes of writes as a
+// real server must, prints its path, and ends when its input does.
+func ServeNull(size int64) error {
 	c, err := ublk.OpenControl()
 	if err != nil {
 		return err
 	}
-	n, err := ublk.NewNull(nullSize)
+	n, err := ublk.NewNull(size)
 	if err != nil {
 		return errors.Join(err, c.Close())
 	}

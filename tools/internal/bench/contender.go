@@ -1,0 +1,50 @@
+package bench
+
+// Contender is something that a user could have instead of unblend, in a certain state.
+type Contender struct {
+	ID, Title string
+	Beside    string // the state of unblend's volumes that it is measured beside
+	Clones    bool   // its volumes are clones of an image
+	Single    bool   // it has no several volumes
+	make      func(b *bed, c Cell) target
+}
+
+// The states of unblend's volumes.
+const (
+	oursFull   = "all of it written"
+	oursFresh  = "just made"
+	oursSnap   = "just after a snapshot"
+	oursClone  = "clone"
+	oursClones = "clone of a clone, ten deep"
+)
+
+// contenders are all of them, in the order of the report.
+var contenders = []Contender{
+	{ID: "raw", Title: "the raw device", Beside: oursFull, make: newRaw},
+	{ID: "loop", Title: "kernel loop, direct I/O", Beside: oursFull, make: newLoop},
+	{ID: "null", Title: "null ublk server", Beside: oursFull, Single: true, make: newNull},
+	{ID: "thin-fresh", Title: "dm-thin, just made", Beside: oursFresh, make: newThin},
+	{ID: "thin", Title: "dm-thin, all blocks provisioned", Beside: oursFull, make: newThin},
+	{ID: "thin-snap", Title: "dm-thin, just after a snapshot", Beside: oursSnap, make: newThin},
+	{ID: "thin-clone", Title: "dm-thin, clone", Beside: oursClone, Clones: true, make: newThin},
+	{ID: "qcow2-fresh", Title: "qcow2 over nbd, just made", Beside: oursFresh, make: newQcow},
+	{ID: "qcow2", Title: "qcow2 over nbd, all of it written", Beside: oursFull, make: newQcow},
+	{
+		ID: "qcow2-clone", Title: "qcow2 over nbd, on 1 backing file", Beside: oursClone, Clones: true,
+		make: newQcow,
+	},
+	{
+		ID: "qcow2-chain", Title: "qcow2 over nbd, on 10 backing files", Beside: oursClones, Clones: true,
+		make: newQcow,
+	},
+}
+
+// contender returns the contender with an ID.
+func contender(id string) (Contender, bool) {
+	for _, t := range contenders {
+		if t.ID == id {
+			return t, true
+		}
+	}
+	return Contender{}, false
+}
