@@ -21,6 +21,8 @@ type bed struct {
 	self    string // this program's, for the null server
 	dir     string // scratch
 	made    int    // partitions
+
+	progress func(format string, args ...any) // tells the person who waits
 }
 
 // MiB is 1 MiB in bytes.
@@ -71,7 +73,7 @@ func (b *bed) part(n int) string {
 
 // open makes the partitions and writes all of them once: on a device that is memory, or flash, the
 // first write of a place costs what later ones do not.
-func (b *bed) open(progress func(format string, args ...any)) error {
+func (b *bed) open() error {
 	var err error
 	if b.dir, err = os.MkdirTemp("/run", "unblend-bench-"); err != nil {
 		return err
@@ -88,7 +90,7 @@ func (b *bed) open(progress func(format string, args ...any)) error {
 		b.made++
 		at += size
 	}
-	progress("writing %s once", b.device)
+	b.progress("writing %s once", b.device)
 	for n := 1; n <= parts; n++ {
 		if err := b.touch(n); err != nil {
 			return err

@@ -6,6 +6,7 @@ type Contender struct {
 	Beside    string // the state of unblend's volumes that it is measured beside
 	Clones    bool   // its volumes are clones of an image
 	Single    bool   // it has no several volumes
+	Lasting   bool   // its volumes last through a cell: making fifty for each run would take an hour
 	make      func(b *bed, c Cell) target
 }
 
@@ -20,15 +21,15 @@ const (
 
 // contenders are all of them, in the order of the report.
 var contenders = []Contender{
-	{ID: "raw", Title: "the raw device", Beside: oursFull, make: newRaw},
-	{ID: "loop", Title: "kernel loop, direct I/O", Beside: oursFull, make: newLoop},
+	{ID: "raw", Title: "the raw device", Beside: oursFull, Lasting: true, make: newRaw},
+	{ID: "loop", Title: "kernel loop, direct I/O", Beside: oursFull, Lasting: true, make: newLoop},
 	{ID: "null", Title: "null ublk server", Beside: oursFull, Single: true, make: newNull},
 	{ID: "thin-fresh", Title: "dm-thin, just made", Beside: oursFresh, make: newThin},
-	{ID: "thin", Title: "dm-thin, all blocks provisioned", Beside: oursFull, make: newThin},
+	{ID: "thin", Title: "dm-thin, all blocks provisioned", Beside: oursFull, Lasting: true, make: newThin},
 	{ID: "thin-snap", Title: "dm-thin, just after a snapshot", Beside: oursSnap, make: newThin},
 	{ID: "thin-clone", Title: "dm-thin, clone", Beside: oursClone, Clones: true, make: newThin},
 	{ID: "qcow2-fresh", Title: "qcow2 over nbd, just made", Beside: oursFresh, make: newQcow},
-	{ID: "qcow2", Title: "qcow2 over nbd, all of it written", Beside: oursFull, make: newQcow},
+	{ID: "qcow2", Title: "qcow2 over nbd, all of it written", Beside: oursFull, Lasting: true, make: newQcow},
 	{
 		ID: "qcow2-clone", Title: "qcow2 over nbd, on 1 backing file", Beside: oursClone, Clones: true,
 		make: newQcow,

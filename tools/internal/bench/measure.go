@@ -37,6 +37,7 @@ func (b *bed) measure(c Cell) (runs []Run, err error) {
 			}
 			runs = append(runs, r)
 		}
+		b.progress("%s: pair %d of %d done", c, pair, b.set.Pairs)
 	}
 	return runs, nil
 }
@@ -93,8 +94,8 @@ func (l Local) Run(ctx context.Context, cells []Cell) error {
 	if err != nil {
 		return err
 	}
-	b := &bed{ctx: ctx, set: l.Settings, device: l.Device, program: l.Program, self: l.Self}
-	err = b.open(l.Progress)
+	b := &bed{ctx: ctx, set: l.Settings, device: l.Device, program: l.Program, self: l.Self, progress: l.Progress}
+	err = b.open()
 	for _, c := range cells {
 		if err != nil {
 			break

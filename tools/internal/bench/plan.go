@@ -56,7 +56,7 @@ func ParseCell(s string) (Cell, error) {
 const maxVolumes = 50
 
 // stormVolumes is how many clones a storm has.
-const stormVolumes = 16
+const stormVolumes = 8
 
 // The core set: what a user would choose from, and the work that tells them apart. With unblend, these
 // are six targets.
@@ -97,7 +97,7 @@ func Full() []Cell {
 	for _, n := range []int{4, 16, maxVolumes} {
 		for _, w := range workloads {
 			for _, t := range contenders {
-				if w.Many && !t.Single {
+				if w.Many && !t.Single && (n < maxVolumes || t.Lasting) {
 					add(Cell{t.ID, w.ID, n})
 				}
 			}

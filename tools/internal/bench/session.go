@@ -110,7 +110,11 @@ func (s *Session) took(o Outcome, had int, begin time.Time) error {
 
 // patience is how long a cell may take: the runs, and making what they need, on a busy machine.
 func (s *Session) patience() time.Duration {
-	return 10*time.Minute + 8*time.Duration(s.Settings.Pairs)*s.Settings.Run
+	volumes := 0
+	for _, c := range s.Cells {
+		volumes = max(volumes, c.Volumes)
+	}
+	return 10*time.Minute + time.Duration(s.Settings.Pairs)*(8*s.Settings.Run+time.Duration(volumes)*10*time.Second)
 }
 
 // errStuck is returned when no outcome came within the session's patience.

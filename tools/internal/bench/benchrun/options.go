@@ -30,6 +30,12 @@ const (
 	nativeTotal  = 2048 * bench.MiB
 )
 
+// The lengths of a run.
+const (
+	machineRun = 2 * time.Second // with these the core takes less than 40 minutes
+	nativeRun  = 5 * time.Second
+)
+
 // parse reads the command line. Errors are errUsage, or flag.ErrHelp.
 func parse(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
@@ -44,7 +50,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		"of the machine: 6.12, backports, or a series like 7.3")
 	f.StringVar(&o.set.Device, "dev", "", "measure natively on this spare `DEVICE`, which is overwritten")
 	f.IntVar(&o.set.Pairs, "pairs", 5, "pairs of runs of each cell")
-	f.DurationVar(&o.set.Run, "run", 3*time.Second, "length of a run")
+	f.DurationVar(&o.set.Run, "run", 0, "length of a run (default 2s, natively 5s)")
 	f.Var(&size, "size", "what the volumes of a cell have together (default 128MiB, natively 2GiB)")
 	f.StringVar(&o.set.Serve, "serve", "", "more `ARGUMENTS` of unblend serve")
 	f.BoolVar(&o.set.Counted, "counted", os.Getenv("UNBLEND_COUNTED") != "",
@@ -75,6 +81,12 @@ func (o *options) complete(what []string) error {
 		o.set.Total = nativeTotal
 	case o.set.Total == 0:
 		o.set.Total = machineTotal
+	}
+	switch {
+	case o.set.Run == 0 && natively:
+		o.set.Run = nativeRun
+	case o.set.Run == 0:
+		o.set.Run = machineRun
 	}
 	if o.set.Total < 64*bench.MiB {
 		return fmt.Errorf("-size: want at least 64MiB")
