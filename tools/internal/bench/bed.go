@@ -111,7 +111,7 @@ func (b *bed) close() error {
 	b.ctx = context.WithoutCancel(b.ctx)
 	var errs []error
 	for ; b.made > 0; b.made-- {
-		_, err := Sh(b.ctx, `blockdev --flushbufs %[1]s
+		err := b.settle(`set -e; blockdev --flushbufs %[1]s
 			dd if=/dev/zero of=%[1]s bs=1M oflag=direct count=2 status=none
 			dd if=/dev/zero of=%[1]s bs=1M oflag=direct seek=%[2]d count=1 status=none
 			delpart %[3]s %[4]d`, b.part(b.made), partSizes(b.set.Total)[b.made-1]/MiB-1, b.device, b.made)
@@ -123,15 +123,21 @@ func (b *bed) close() error {
 // volumeSize returns the bytes of each of n volumes that share the total, whole MiB.
 func (b *bed) volumeSize(n int) int64 { return b.set.Total / int64(n) / MiB * MiB }
 
-// settle waits until a command succeeds: what the kernel or a server lets go of, it lets go of a
-// little later.
+// settle waits until a command succeeds.
 func (b *bed) settle(format string, args ...any) error {
-	var err error
-	for range 100 {
-		if _, err = Sh(b.ctx, format, args...); err == nil {
-			return nil
-		}
+	return b.retry(func() error {
+		_, err := Sh(b.ctx, format, args...)
+		return err
+	})
+}
+
+// retry waits until something succeeds, a few seconds at most: what the kernel, a server or udev lets
+// go of, it lets go of a little later.
+func (b *bed) retry(do func() error) error {
+	err := do()
+	for try := 0; try < 100 && err != nil && b.ctx.Err() == nil; try++ {
 		time.Sleep(100 * time.Millisecond)
+		err = do()
 	}
 	return err
 }

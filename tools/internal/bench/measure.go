@@ -94,7 +94,9 @@ func (l Local) Run(ctx context.Context, cells []Cell) error {
 	if err != nil {
 		return err
 	}
-	b := &bed{ctx: ctx, set: l.Settings, device: l.Device, program: l.Program, self: l.Self, progress: l.Progress}
+	b := &bed{
+		ctx: ctx, set: l.Settings, device: l.Device, program: l.Program, self: l.Self, progress: l.Progress,
+	}
 	err = b.open()
 	for _, c := range cells {
 		if err != nil {

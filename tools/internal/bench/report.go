@@ -35,8 +35,8 @@ func (s *Suite) Write(dir, name string) error {
 func (s *Suite) Markdown(name string) string {
 	var b strings.Builder
 	b.WriteString("# unblend beside what a user could have instead\n\n")
-	fmt.Fprintf(&b, "`make bench` wrote this on %s, of commit %s. [%s.json](%[3]s.json) has every run.\n\n",
-		s.Time.Format(time.DateOnly), s.Settings.Commit, name)
+	fmt.Fprintf(&b, "The benchmark suite wrote this on %s, of commit %s. [%s.json](%[3]s.json)\n"+
+		"has every run.\n\n", s.Time.Format(time.DateOnly), s.Settings.Commit, name)
 	b.WriteString("A number is how many times as many requests a second unblend did as the target: above 1 " +
 		"unblend is\nfaster. It is the median of pairs, and in parentheses the least and the most of them.\n\n")
 	fmt.Fprintf(&b, "![the ratios](%s.svg)\n\n", name)

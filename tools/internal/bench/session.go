@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"unblend/tools/internal/vm"
 )
 
 // Session runs a suite: on a device of this host, or in virtual machines.
@@ -48,6 +50,10 @@ func (s *Session) Run(ctx context.Context) (*Suite, error) {
 		})
 		if err == nil || ctx.Err() != nil {
 			continue
+		}
+		var missing *vm.MissingError
+		if errors.As(err, &missing) {
+			return nil, err
 		}
 		s.sayf("%v", err)
 		if got > 0 {
@@ -114,7 +120,8 @@ func (s *Session) patience() time.Duration {
 	for _, c := range s.Cells {
 		volumes = max(volumes, c.Volumes)
 	}
-	return 10*time.Minute + time.Duration(s.Settings.Pairs)*(8*s.Settings.Run+time.Duration(volumes)*10*time.Second)
+	pair := 8*s.Settings.Run + 10*time.Second*time.Duration(volumes)
+	return 10*time.Minute + pair*time.Duration(s.Settings.Pairs)
 }
 
 // errStuck is returned when no outcome came within the session's patience.

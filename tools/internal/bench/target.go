@@ -64,8 +64,7 @@ func (l *loop) ready() ([]Disk, error) { return l.disks, nil }
 func (l *loop) close() error {
 	var errs []error
 	for _, d := range l.disks {
-		_, err := Sh(l.b.ctx, "losetup -d %s", d.Path)
-		errs = append(errs, err)
+		errs = append(errs, l.b.settle("losetup -d %s", d.Path))
 	}
 	return errors.Join(errs...)
 }

@@ -151,7 +151,11 @@ func (o *ours) renew() error {
 		}
 	}
 	if o.round > 0 {
-		if _, err := o.client.Remove(o.b.ctx, control.RemoveRequest{Names: old}); err != nil {
+		err := o.b.retry(func() error {
+			_, err := o.client.Remove(o.b.ctx, control.RemoveRequest{Names: old})
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
