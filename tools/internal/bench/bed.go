@@ -38,11 +38,11 @@ const (
 // first is where the first partition begins; what lies before it stays as it is.
 const first = 1 * MiB
 
-// partSizes returns the bytes of the partitions for volumes of total bytes. The pool holds the image,
-// the clones of it and their like twice, and its log; a contender the image, its clones and a file
-// system around them.
+// partSizes returns the bytes of the partitions for volumes of total bytes, or fading times that. The
+// pool holds them, what a run replaces, the same until its space is free again, and its log; a
+// contender them, the chunks that runs replace, and a file system around that.
 func partSizes(total int64) [parts]int64 {
-	return [parts]int64{12 * total, max(total/16, 32*MiB), 6 * total}
+	return [parts]int64{14 * total, max(total/16, 32*MiB), 8 * total}
 }
 
 // Needed returns how many bytes a device must have for volumes of total bytes.
@@ -119,9 +119,6 @@ func (b *bed) close() error {
 	}
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }
-
-// volumeSize returns the bytes of each of n volumes that share the total, whole MiB.
-func (b *bed) volumeSize(n int) int64 { return b.set.Total / int64(n) / MiB * MiB }
 
 // settle waits until a command succeeds.
 func (b *bed) settle(format string, args ...any) error {

@@ -6,8 +6,8 @@ type Contender struct {
 	Beside    string // the state of unblend's volumes that it is measured beside
 	Clones    bool   // its volumes are clones of an image
 	Single    bool   // it has no several volumes
+	Fades     bool   // the state is gone where a run has written
 	Lasting   bool   // its volumes last through a cell: making fifty for each run would take an hour
-	make      func(b *bed, c Cell) target
 }
 
 // The states of unblend's volumes.
@@ -21,22 +21,22 @@ const (
 
 // contenders are all of them, in the order of the report.
 var contenders = []Contender{
-	{ID: "raw", Title: "the raw device", Beside: oursFull, Lasting: true, make: newRaw},
-	{ID: "loop", Title: "kernel loop, direct I/O", Beside: oursFull, Lasting: true, make: newLoop},
-	{ID: "null", Title: "null ublk server", Beside: oursFull, Single: true, make: newNull},
-	{ID: "thin-fresh", Title: "dm-thin, just made", Beside: oursFresh, make: newThin},
-	{ID: "thin", Title: "dm-thin, all blocks provisioned", Beside: oursFull, Lasting: true, make: newThin},
-	{ID: "thin-snap", Title: "dm-thin, just after a snapshot", Beside: oursSnap, make: newThin},
-	{ID: "thin-clone", Title: "dm-thin, clone", Beside: oursClone, Clones: true, make: newThin},
-	{ID: "qcow2-fresh", Title: "qcow2 over nbd, just made", Beside: oursFresh, make: newQcow},
-	{ID: "qcow2", Title: "qcow2 over nbd, all of it written", Beside: oursFull, Lasting: true, make: newQcow},
+	{ID: "raw", Title: "the raw device", Beside: oursFull, Lasting: true},
+	{ID: "loop", Title: "kernel loop, direct I/O", Beside: oursFull, Lasting: true},
+	{ID: "null", Title: "null ublk server", Beside: oursFull, Single: true},
+	{ID: "thin-fresh", Title: "dm-thin, just made", Fades: true, Beside: oursFresh},
+	{ID: "thin", Title: "dm-thin, all blocks provisioned", Beside: oursFull, Lasting: true},
+	{ID: "thin-snap", Title: "dm-thin, just after a snapshot", Fades: true, Beside: oursSnap},
+	{ID: "thin-clone", Title: "dm-thin, clone", Fades: true, Beside: oursClone, Clones: true},
+	{ID: "qcow2-fresh", Title: "qcow2 over nbd, just made", Fades: true, Beside: oursFresh},
+	{ID: "qcow2", Title: "qcow2 over nbd, all of it written", Beside: oursFull, Lasting: true},
 	{
-		ID: "qcow2-clone", Title: "qcow2 over nbd, on 1 backing file", Beside: oursClone, Clones: true,
-		make: newQcow,
+		ID: "qcow2-clone", Title: "qcow2 over nbd, on 1 backing file",
+		Fades: true, Beside: oursClone, Clones: true,
 	},
 	{
-		ID: "qcow2-chain", Title: "qcow2 over nbd, on 10 backing files", Beside: oursClones, Clones: true,
-		make: newQcow,
+		ID: "qcow2-chain", Title: "qcow2 over nbd, on 10 backing files",
+		Fades: true, Beside: oursClones, Clones: true,
 	},
 }
 

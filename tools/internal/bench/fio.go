@@ -35,7 +35,8 @@ type Figures struct {
 	P99    int64   `json:"p99_ns"`
 }
 
-// For returns fio's arguments that end a run after some time.
+// For returns fio's arguments that end a run after some time, however often that needs all of the disk;
+// without the first, it ends before that when all of the disk was done.
 func For(d time.Duration) []string {
 	return []string{"--time_based", fmt.Sprintf("--runtime=%dms", d.Milliseconds())}
 }

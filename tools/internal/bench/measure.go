@@ -11,7 +11,7 @@ import (
 // measure measures a cell: it makes both sides, alternates their runs, and takes them away.
 func (b *bed) measure(c Cell) (runs []Run, err error) {
 	t, _ := contender(c.Contender)
-	rival, o := t.make(b, c), newOurs(b, c, t.Beside)
+	rival, o := newRival(b, c), newOurs(b, c, t.Beside)
 	defer func() {
 		ctx := b.ctx
 		b.ctx = context.WithoutCancel(ctx) // an interrupted cell is taken away as well
@@ -59,7 +59,7 @@ func (b *bed) run(c Cell, side target, o *ours, pair int) (Run, error) {
 		_, err = Fio(b.ctx, disks, append(args, fmt.Sprintf("--io_size=%d", size), "--randseed=99")...)
 	}
 	if err == nil {
-		r.Figures, err = Fio(b.ctx, disks, append(args, For(b.set.Run)...)...)
+		r.Figures, err = Fio(b.ctx, disks, append(args, b.length(c)...)...)
 	}
 	if err == nil && r.IOPS == 0 {
 		err = fmt.Errorf("%s: nothing was done within %v", c, b.set.Run)

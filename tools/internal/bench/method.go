@@ -22,16 +22,16 @@ beside it. Every place of the device was written once before the first cell. Re-
 unblend does when guests are idle, is off, so that it does not run beside a target.
 `, n.Pairs, units.FormatDuration(n.Run), units.FormatSize(n.Total), units.FormatSize(logSize(n.Total, false)),
 		units.FormatSize(logSize(n.Total, true)))
-	b.WriteString(`
-- "Just made" and "just after a snapshot" hold when a run begins. A volume of this size has few 64 KiB
-  chunks: a fast target has touched most of them before the end, and what only the first write of each
-  costs weighs less than on a large disk. Where a workload reads, a volume that was just made is written
-  once first.
+	fmt.Fprintf(b, `
+- "Just made", "just after a snapshot" and "clone" hold when a run begins, and end where it has written.
+  Such volumes have %s, and a run of random writes on them ends when there were three writes for every
+  eight chunks of 64 KiB, as it would be on a large disk for long. Where a workload reads, a volume that
+  was just made is written once first.
 - dm-thin has chunks of 64 KiB, as LVM chooses, and zeroes them.
 - qcow2 files lie in ext4, behind qemu-nbd with --cache=none --aio=native, clusters of 64 KiB.
 - unblend acknowledges a write when it is durable. The others do so only after a flush: the workload with
   fsync compares equals.
-`)
+`, units.FormatSize(fading*n.Total))
 	if n.Serve != "" {
 		fmt.Fprintf(b, "- unblend serve ran with %s.\n", n.Serve)
 	}

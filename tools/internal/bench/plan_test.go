@@ -2,6 +2,7 @@ package bench
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -67,8 +68,12 @@ func TestFull(t *testing.T) {
 func TestStates(t *testing.T) {
 	states := []string{oursFull, oursFresh, oursSnap, oursClone, oursClones}
 	for _, c := range contenders {
-		if !slices.Contains(states, c.Beside) || c.make == nil {
+		if !slices.Contains(states, c.Beside) {
 			t.Errorf("%+v", c)
+		}
+		_, files := newRival(&bed{}, Cell{c.ID, "w4-qd1", 1}).(*qcow)
+		if files != strings.HasPrefix(c.ID, "qcow2") {
+			t.Errorf("%s is no target of its own", c.ID)
 		}
 	}
 }

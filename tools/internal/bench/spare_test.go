@@ -43,7 +43,7 @@ func TestRoom(t *testing.T) {
 		if Needed(total) < first+sizes[0]+sizes[1]+sizes[2] {
 			t.Errorf("%d: %d is too little", total, Needed(total))
 		}
-		if sizes[partRival-1] < 3*total || sizes[partPool-1] < logSize(total, false)+4*total {
+		if sizes[partRival-1] < (fading+3)*total || sizes[partPool-1] < logSize(total, false)+2*fading*total {
 			t.Errorf("%d: %v", total, sizes)
 		}
 	}

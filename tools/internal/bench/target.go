@@ -18,6 +18,21 @@ type target interface {
 	close() error
 }
 
+// newRival returns the contender's side of a cell.
+func newRival(b *bed, c Cell) target {
+	switch {
+	case c.Contender == "raw":
+		return newRaw(b, c)
+	case c.Contender == "loop":
+		return newLoop(b, c)
+	case c.Contender == "null":
+		return newNull(b, c)
+	case strings.HasPrefix(c.Contender, "thin"):
+		return newThin(b, c)
+	}
+	return newQcow(b, c)
+}
+
 // ranges are parts of one device, or devices on them, for as many volumes.
 type ranges struct {
 	b     *bed
@@ -31,7 +46,7 @@ type raw struct{ ranges }
 func newRaw(b *bed, c Cell) target { return &raw{ranges{b: b, cell: c}} }
 
 func (r *raw) setup() error {
-	size := r.b.volumeSize(r.cell.Volumes)
+	size := r.b.volumeSize(r.cell)
 	for i := range r.cell.Volumes {
 		r.disks = append(r.disks, Disk{r.b.part(partRival), int64(i) * size, size})
 	}
@@ -47,7 +62,7 @@ type loop struct{ ranges }
 func newLoop(b *bed, c Cell) target { return &loop{ranges{b: b, cell: c}} }
 
 func (l *loop) setup() error {
-	size := l.b.volumeSize(l.cell.Volumes)
+	size := l.b.volumeSize(l.cell)
 	for i := range l.cell.Volumes {
 		path, err := Sh(l.b.ctx, "losetup --direct-io=on --show -f -o %d --sizelimit %d %s", int64(i)*size, size,
 			l.b.part(partRival))
@@ -84,7 +99,7 @@ func newNull(b *bed, c Cell) target { return &null{b: b, cell: c} }
 const NullArg = "null-server"
 
 func (n *null) setup() error {
-	cmd := exec.Command(n.b.self, NullArg, fmt.Sprint(n.b.volumeSize(1)))
+	cmd := exec.Command(n.b.self, NullArg, fmt.Sprint(n.b.volumeSize(n.cell)))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

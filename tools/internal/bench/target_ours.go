@@ -31,7 +31,7 @@ const callTime = 5 * time.Minute
 
 func newOurs(b *bed, c Cell, state string) *ours {
 	w, _ := workload(c.Workload)
-	return &ours{b: b, cell: c, state: state, size: b.volumeSize(c.Volumes), full: w.Full}
+	return &ours{b: b, cell: c, state: state, size: b.volumeSize(c), full: w.Full}
 }
 
 // name returns the i-th volume's.

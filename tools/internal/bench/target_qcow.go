@@ -21,7 +21,7 @@ type qcow struct {
 const chainLength = 10
 
 func newQcow(b *bed, c Cell) target {
-	return &qcow{b: b, cell: c, size: b.volumeSize(c.Volumes)}
+	return &qcow{b: b, cell: c, size: b.volumeSize(c)}
 }
 
 func (q *qcow) root() string            { return filepath.Join(q.b.dir, "fs") }
@@ -117,7 +117,7 @@ func layer(b *bed, disks []Disk, i int) error {
 	if i == 0 {
 		return Fill(b.ctx, disks)
 	}
-	size := b.set.Total / 64
+	size := b.set.Total / 256
 	_, err := Fio(b.ctx, disks, append(random("randwrite", "4k"), "--iodepth=8",
 		fmt.Sprintf("--io_size=%d", size), fmt.Sprintf("--randseed=%d", i))...)
 	return err

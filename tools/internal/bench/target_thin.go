@@ -22,7 +22,7 @@ const (
 )
 
 func newThin(b *bed, c Cell) target {
-	return &thin{b: b, cell: c, size: b.volumeSize(c.Volumes)}
+	return &thin{b: b, cell: c, size: b.volumeSize(c)}
 }
 
 func (t *thin) name(i int) string { return fmt.Sprintf("unblend-bench-%d", i) }

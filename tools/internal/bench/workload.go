@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Workload is what guests do.
 type Workload struct {
@@ -48,6 +51,12 @@ var workloads = []Workload{
 		Depth: 8, Reads: true, Clones: true,
 	},
 }
+
+// onlyReads reports whether no request writes.
+func (w Workload) onlyReads() bool { return w.Args[0] == "--rw=read" || w.Args[0] == "--rw=randread" }
+
+// random reports whether requests go to random places.
+func (w Workload) random() bool { return strings.HasPrefix(w.Args[0], "--rw=rand") }
 
 // random returns fio's arguments for requests at random places.
 func random(kind, size string) []string {

@@ -161,6 +161,9 @@ func (o *options) run(ctx context.Context, stderr io.Writer) error {
 		return failed
 	}
 	fmt.Fprintf(stderr, "bench: wrote %s\n", filepath.Join(o.out, o.name+".md"))
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the same command goes on: %w", err)
+	}
 	if err == nil && len(suite.Missing) > 0 {
 		var names []string
 		for _, m := range suite.Missing {
