@@ -37,7 +37,8 @@ func (b *bed) measure(c Cell) (runs []Run, err error) {
 			}
 			runs = append(runs, r)
 		}
-		b.progress("%s: pair %d of %d done", c, pair, b.set.Pairs)
+		last := ratioOf(Outcome{Cell: c, Runs: runs[len(runs)-2:]})
+		b.progress("%s: pair %d of %d: %s", c, pair, b.set.Pairs, short(last.Median))
 	}
 	return runs, nil
 }

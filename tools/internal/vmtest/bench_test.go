@@ -19,7 +19,7 @@ func TestBench(t *testing.T) {
 	dir := t.TempDir()
 	set := bench.Settings{
 		Commit: "smoke", Kernel: cmp.Or(os.Getenv("UNBLEND_VM_KERNEL"), vm.DefaultKernel),
-		Pairs: 1, Run: 300 * time.Millisecond, Total: 64 * bench.MiB,
+		Pairs: 1, Run: 300 * time.Millisecond, Total: 32 * bench.MiB,
 	}
 	s := &bench.Session{
 		Settings: set, Program: filepath.Join(dir, "unblend"), Self: filepath.Join(dir, "benchrun"),

@@ -88,8 +88,8 @@ func (o *options) complete(what []string) error {
 	case o.set.Run == 0:
 		o.set.Run = machineRun
 	}
-	if o.set.Total < 64*bench.MiB {
-		return fmt.Errorf("-size: want at least 64MiB")
+	if o.set.Total < 32*bench.MiB {
+		return fmt.Errorf("-size: want at least 32MiB")
 	}
 	if o.set.Pairs < 1 || o.set.Run < 100*time.Millisecond {
 		return fmt.Errorf("want at least one pair and runs of 100ms")
