@@ -33,7 +33,7 @@ var simPlanted = []struct {
 	{"capacity-not-flushed", 0, 40},
 	{"checksum-not-verified", 0, 100},
 	{"space-not-promised", 140, 40},
-	{"unreadable-block-forgotten", 240, 60},
+	{"unreadable-block-forgotten", 420, 60},
 	{"discard-leaves-the-index", 0, 40},
 	{"written-in-place-under-a-read", 590, 60},
 }
