@@ -65,8 +65,16 @@ func (c *linksClaim) release() {
 // linkPath returns the path under which guests find a volume or snapshot.
 func (d *daemon) linkPath(name string) string { return filepath.Join(d.cfg.LinkDir, name) }
 
-// link makes a name point at a device. No name begins with a dot.
+// link makes a name point at a device. No name begins with a dot. What writes to a path creates a file
+// where there is no device yet, and the kernel then makes none: guests would write into memory.
 func (d *daemon) link(name string, id uint32) error {
+	info, err := os.Stat(ublk.BlockPath(id))
+	if err == nil && info.Mode()&os.ModeDevice == 0 {
+		return &control.Error{
+			Code: control.CodeInUse, Next: "rm " + ublk.BlockPath(id),
+			Message: fmt.Sprintf("%s: %s is a file, not a device", control.Object(name), ublk.BlockPath(id)),
+		}
+	}
 	tmp := filepath.Join(d.cfg.LinkDir, "."+name)
 	_ = os.Remove(tmp) // of a daemon that was killed here
 	if err := os.Symlink(ublk.BlockPath(id), tmp); err != nil {
