@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"unblend/tools/internal/device"
 	"unblend/tools/internal/load"
 	"unblend/tools/internal/operate"
 )
@@ -56,6 +57,12 @@ func TestUpgrade(t *testing.T) {
 	u.devices = u.attached()
 	stop := u.write(disk)
 	u.fio = u.startFio(job)
+	for _, path := range job.disks { // a disk that nobody has open goes with the daemon, for fio to make a file
+		u.eventually("fio has "+path+" open", time.Minute, func() bool {
+			users, err := device.Users(path)
+			return err == nil && strings.Contains(strings.Join(users, " "), "fio")
+		})
+	}
 	for i := range n {
 		u.upgrade(i)
 	}
