@@ -111,7 +111,7 @@ func (p *Pool) readEdge(r *Request, i int) {
 	default:
 		op := p.ops.NewOp(&p.merger, e.src.dev, log.Read, int64(e.src.block)*log.BlockSize)
 		op.Bufs = append(op.Bufs, p.scratch.block(e.slot))
-		op.Ref, op.Arg = r, uint64(i)|uint64(p.parity)<<32
+		op.Ref, op.Arg, op.Sums = r, uint64(i)|uint64(p.parity)<<32, true
 		p.readers[p.parity]++
 		r.pending++
 		p.ops.Submit(op)
@@ -124,7 +124,7 @@ func (m *merger) OpDone(op *log.Op, err error) {
 	p.leaveGrace(int(op.Arg >> 32))
 	e := &r.edges[uint32(op.Arg)]
 	if err == nil {
-		if got := checksum(op.Bufs[0]); got != e.src.crc {
+		if got := op.BlockSum(0, op.Bufs[0]); got != e.src.crc {
 			err = &ChecksumError{Want: e.src.crc, Got: got}
 		}
 	}

@@ -325,17 +325,17 @@ func (b *backend) moveRun(kind log.Kind, by func(*moving) uint64) {
 		}
 		op.Bufs = append(op.Bufs, b.slot(i))
 	}
-	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	op.Arg, op.Sums = uint64(from)|uint64(b.next-from)<<32, kind == log.Read
 	b.submit(op)
 }
 
 // moveDone takes the end of a device operation of the job.
 func (b *backend) moveDone(op *log.Op, err error) {
 	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
-	for _, i := range b.order[from : from+n] {
+	for k, i := range b.order[from : from+n] {
 		m, why := &b.moves[i], err
 		if why == nil && op.Kind == log.Read {
-			if got := checksum(b.slot(i)); got != m.crc {
+			if got := op.BlockSum(k, b.slot(i)); got != m.crc {
 				why = &ChecksumError{Want: m.crc, Got: got}
 			}
 		}

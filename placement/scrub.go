@@ -257,7 +257,7 @@ func (b *backend) scrubRun() {
 		}
 		op.Bufs = append(op.Bufs, b.slot(uint32(b.next)))
 	}
-	op.Arg = uint64(from) | uint64(b.next-from)<<32
+	op.Arg, op.Sums = uint64(from)|uint64(b.next-from)<<32, true
 	b.submit(op)
 }
 
@@ -273,7 +273,7 @@ func (b *backend) scrubDone(op *log.Op, err error) {
 	for i := range n {
 		m := &b.scrub.pieces[from+i]
 		if m.err = err; err == nil && op.Kind == log.Read {
-			if got := checksum(b.slot(uint32(from + i))); got != m.crc {
+			if got := op.BlockSum(i, b.slot(uint32(from+i))); got != m.crc {
 				m.err = &ChecksumError{Want: m.crc, Got: got}
 			}
 		}
