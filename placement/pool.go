@@ -147,6 +147,9 @@ func (p *Pool) Run() bool {
 	return more
 }
 
+// MaxShards is how many threads may drive one pool.
+const MaxShards = 8
+
 // RunShard is Run by one of several threads that drive the pool in turn, never two at once. It forms
 // records in the lanes of that thread alone, those with a number that is shard modulo shards, so that
 // it performs and ends the writes of the volumes that are homed there. wake has a bit for each other

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"unblend/placement"
 	"unblend/tools/internal/units"
 )
 
@@ -43,7 +44,7 @@ const (
 	MaxMemory          = 64 << 30
 	DefaultLogInFlight = 2
 	MaxLogInFlight     = 64
-	MaxShards          = 8
+	MaxShards          = placement.MaxShards
 	DefaultLow         = 25
 	DefaultHigh        = 75
 	DefaultWait        = 30 * time.Second

@@ -15,9 +15,6 @@ import (
 // ErrStopped is returned for work that is sent to shards whose loops have ended.
 var ErrStopped = errors.New("the shards have stopped")
 
-// MaxShards is how many threads may drive one pool.
-const MaxShards = 8
-
 // minMemory is the least that one shard's requests have: the largest of each class fits.
 const minMemory = 4 << 20
 
@@ -69,8 +66,8 @@ func Start(cfg Config) (*Shards, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = ublk.DefaultPoolSize
 	}
-	if cfg.Shards > MaxShards {
-		return nil, fmt.Errorf("%d shards: at most %d", cfg.Shards, MaxShards)
+	if cfg.Shards > placement.MaxShards {
+		return nil, fmt.Errorf("%d shards: at most %d", cfg.Shards, placement.MaxShards)
 	}
 	s := &Shards{
 		engine: engine{
