@@ -154,7 +154,7 @@ func randomLife(t testing.TB, seed uint64, rng *rand.Rand) {
 	geo.SegmentBlocks = []uint32{8, 9, 16}[rng.IntN(3)]
 	geo.Segments = 7 + rng.Uint32N(10)
 	r := newRig(t, geo, Settings{
-		InFlight: 1 + rng.IntN(3), Durability: Durability(rng.IntN(4) / 3),
+		InFlight: 1 + rng.IntN(3), Split: rng.IntN(2) == 1, Durability: Durability(rng.IntN(4) / 3),
 	})
 	r.seed(seed)
 	for range 400 {

@@ -204,12 +204,18 @@ func (l *Lane) takeNext(after uint32) uint32 {
 	return next
 }
 
-// gather returns how much of the queue fits one record and the open segment.
+// gather returns how much of the queue fits one record and the open segment. With Settings.Split it
+// takes its share of the queue, so that a hard disk has the next write before the present one ends: a
+// write that comes later waits for a whole turn.
 func (l *Lane) gather() batch {
 	g := &l.ring.geo
+	items := l.queue.n
+	if free := len(l.slots) - l.n; l.ring.set.Split {
+		items = (items + free - 1) / free
+	}
 	room := g.HeaderBlocks()*BlockSize - recordHeaderSize
 	var b batch
-	for it := l.queue.head; it != nil; it = it.next {
+	for it := l.queue.head; b.items < items; it = it.next {
 		next := batch{b.items + 1, b.entries + it.entries, b.bytes + it.bytes, b.payload + it.payload}
 		if next.bytes > room || next.payload > g.MaxRecordBlocks || !l.fits(next) {
 			break

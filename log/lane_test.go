@@ -41,6 +41,32 @@ func TestWhatArrivesMeanwhileSharesARecord(t *testing.T) {
 	}
 }
 
+// With Split a lane keeps as many writes under way as it may, of like size, so that a hard disk always
+// has the next one.
+func TestSplitKeepsWritesUnderWay(t *testing.T) {
+	geo := smallGeometry
+	geo.SegmentBlocks = 32
+	r := newRig(t, geo, Settings{InFlight: 2, Split: true})
+	for range 6 {
+		r.push(r.newItem(0, ItemWrite, 1))
+	}
+	r.pump()
+	if n := len(r.d.pending); n != 2 {
+		t.Fatalf("%d writes under way, want 2", n)
+	}
+	for range 2 {
+		r.push(r.newItem(0, ItemWrite, 1))
+	}
+	r.d.end(r.ops, 0, 0)
+	if len(r.order) != 3 {
+		t.Errorf("the first write had %d of 6 items, want 3", len(r.order))
+	}
+	r.settle()
+	if c := r.ring.Counters(); c.Records != 3 || c.Items != 8 {
+		t.Errorf("counters %+v", c)
+	}
+}
+
 func TestPublishedInOrder(t *testing.T) {
 	r := newRig(t, smallGeometry, Settings{})
 	first, second := r.write(1), r.write(1)

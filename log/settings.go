@@ -13,8 +13,9 @@ const (
 
 // Settings tune a ring; they may differ from one start to the next.
 type Settings struct {
-	InFlight   int // record writes a lane keeps under way; 0: 2
-	Retries    int // failed writes in a row that a lane survives; 0: 3; negative: none
+	InFlight   int  // record writes a lane keeps under way; 0: 2
+	Split      bool // divide what is queued among the writes that may be under way; see Lane.gather
+	Retries    int  // failed writes in a row that a lane survives; 0: 3; negative: none
 	Durability Durability
 	Random     func(p []byte) // fills p with random bytes, for nonces
 }
