@@ -53,6 +53,8 @@ type backend struct {
 	changed bool  // something happened that the durable root does not know
 	since   int64 // ns; end of the last checkpoint
 	looked  int64 // ns; when nothing could be done although the guests were idle
+
+	heldUntil int64 // ns; until then guests' reads have the device that it wants; 0: it is not held
 }
 
 type backPhase uint8
@@ -96,7 +98,7 @@ func (b *backend) resume() {}
 
 // step advances the present job, or begins one. It reports whether it could go on at once.
 func (b *backend) step() bool {
-	b.leaves, b.paused = walkLeaves, false
+	b.leaves, b.paused, b.heldUntil = walkLeaves, false, 0
 	for range stepMax {
 		if b.waiting || b.over || b.p.readOnly != nil || !b.advance() {
 			return false
@@ -259,19 +261,6 @@ func (b *backend) graceThen(next backPhase) bool {
 	}
 	b.phase, b.next = next, 0
 	return true
-}
-
-// room returns how many more device operations the back end may start: few while guests read.
-func (b *backend) room() int {
-	limit := b.p.opt.DestageOps
-	if b.p.readers[0]+b.p.readers[1] > 0 && b.p.pressure() < b.p.opt.High {
-		limit = max(1, limit/4)
-	}
-	n := min(limit-b.pending, b.p.freeOps()/2)
-	if b.pending == 0 {
-		n = max(n, 1) // one of those kept
-	}
-	return n
 }
 
 // submit sends a device operation of the back end.

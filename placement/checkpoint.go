@@ -222,8 +222,11 @@ func (b *backend) listBitmap(s *space, base uint64) []ShadowRef {
 // writeSome writes the listed pages to both homes, in the order of their addresses.
 func (b *backend) writeSome() bool {
 	total := len(b.writes) * b.p.homes
-	for b.next < total && b.room() > 0 {
+	for b.next < total {
 		home := log.Dev(b.next / len(b.writes))
+		if b.room(home) <= 0 {
+			break
+		}
 		b.writeRunOf(home, b.next%len(b.writes))
 	}
 	if b.next < total || b.pending > 0 {

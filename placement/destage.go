@@ -48,7 +48,7 @@ func (b *backend) beginDestage() bool {
 func (b *backend) gather() {
 	p := b.p
 	b.batch, b.upto = b.batch[:0], 0
-	b.whole, b.failed = b.whole[:0], 0
+	b.gatherer.reset()
 	after := uint64(0)
 	for b.mayTake() {
 		i := b.oldest(after)
@@ -169,7 +169,7 @@ func (b *backend) slot(i uint32) []byte {
 // readBatch reads the batch's blocks from the log, in the log's order, over small gaps. Blocks that
 // could not be read, or are not what was written, are read once more, each alone.
 func (b *backend) readBatch() bool {
-	for b.next < len(b.order) && b.room() > 0 {
+	for b.next < len(b.order) && b.room(log.Fast) > 0 {
 		b.readRun()
 	}
 	if b.next < len(b.order) || b.pending > 0 {
@@ -267,7 +267,7 @@ func (b *backend) readDone(op *log.Op, err error) {
 // writeBatch writes the placed blocks in the order of their addresses, in runs as long as they
 // allow, and when the last has ended takes them out of the index.
 func (b *backend) writeBatch() bool {
-	for b.next < len(b.order) && b.room() > 0 {
+	for b.next < len(b.order) && b.room(log.Capacity) > 0 {
 		b.writeRun()
 	}
 	if b.next < len(b.order) || b.pending > 0 {

@@ -1,24 +1,62 @@
 package placement
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
 
 // A batch takes the oldest segments that have live blocks, so that the log becomes free in its
 // order. With a block it takes what else the log has of its leaf, from newer segments too, if that
 // is much: the leaf is then written in one go, instead of once for each batch that has a little of
-// it. Where a leaf has little the search for it would be in vain; probeMax bounds that.
+// it. Where a leaf has little the search for it would be in vain; vainMax bounds that.
 
-// wholeMin is how many blocks of a leaf the log must have for them to be taken together, and probeMax
-// how many leaves are searched in vain for each batch.
+// wholeMin is how many blocks of a leaf the log must have for them to be taken together. So many leaves
+// are searched in vain for each batch: vainMin, and one for each vainPart of its blocks.
 const (
 	wholeMin = 4
-	probeMax = 16
+	vainMin  = 16
+	vainPart = 64
 )
 
 // gatherer collects the blocks of a batch.
 type gatherer struct {
-	whole  []uint64         // keys of the leaves that were taken whole, ascending
-	missed [probeMax]uint64 // keys of leaves that turned out to have little
-	failed int              // how many those are
+	whole []uint64   // keys of the leaves that were taken whole, ascending
+	vain  int        // leaves that turned out to have little
+	parts leafFilter // leaves of which blocks were taken one by one
+}
+
+func newGatherer(batch int) gatherer {
+	return gatherer{whole: make([]uint64, 0, batch/wholeMin), parts: newLeafFilter(batch)}
+}
+
+// reset forgets the last batch.
+func (g *gatherer) reset() {
+	g.whole, g.vain = g.whole[:0], 0
+	clear(g.parts)
+}
+
+// leafFilter is a set of leaves by a bit of their hash: it may have some that were never added, at most
+// one in sixteen, which are then taken block by block.
+type leafFilter []uint64
+
+func newLeafFilter(most int) leafFilter {
+	return make(leafFilter, 1<<bits.Len(uint(most*16/64)))
+}
+
+// at returns the word and the bit of a leaf's key.
+func (f leafFilter) at(key uint64) (int, uint64) {
+	h := key * 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio, as Fibonacci hashing has it
+	return int(h >> 32 & uint64(len(f)-1)), 1 << (h >> 58)
+}
+
+func (f leafFilter) add(key uint64) {
+	i, bit := f.at(key)
+	f[i] |= bit
+}
+
+func (f leafFilter) has(key uint64) bool {
+	i, bit := f.at(key)
+	return f[i]&bit != 0
 }
 
 // mayTake reports whether there is room for more. With whole leaves in the batch the rest is not
@@ -38,9 +76,15 @@ func (b *backend) takeSegment(i int) {
 			continue
 		}
 		if n == nil || n.gone() || !b.takeLeaf(n, block) {
-			b.take(id, block, d)
+			b.takeOne(id, block, d)
 		}
 	}
+}
+
+// takeOne adds a block of a leaf that is not taken whole.
+func (b *backend) takeOne(id uint32, block uint64, d dirty) {
+	b.parts.add(leafKey(id, block/leafBlocks))
+	b.take(id, block, d)
 }
 
 // take adds a block.
@@ -60,8 +104,8 @@ func (b *backend) takeLeaf(n *node, block uint64) bool {
 	if found {
 		return true
 	}
-	if b.failed == probeMax || len(b.whole) == cap(b.whole) ||
-		cap(b.batch)-len(b.batch) < leafBlocks || slices.Contains(b.missed[:b.failed], key) ||
+	if b.vain >= vainMin+cap(b.batch)/vainPart || len(b.whole) == cap(b.whole) ||
+		cap(b.batch)-len(b.batch) < leafBlocks || b.parts.has(key) ||
 		b.p.zeros.overlaps(n.rec.ID, leaf*leafBlocks, (leaf+1)*leafBlocks) {
 		return false
 	}
@@ -71,19 +115,11 @@ func (b *backend) takeLeaf(n *node, block uint64) bool {
 			b.take(n.rec.ID, k, d)
 		}
 	}
-	if len(b.batch)-from >= wholeMin && !b.overlaps(from, n.rec.ID, leaf) {
+	if len(b.batch)-from >= wholeMin {
 		b.whole = slices.Insert(b.whole, at, key)
 		return true
 	}
 	b.batch = b.batch[:from]
-	b.missed[b.failed] = key
-	b.failed++
+	b.vain++
 	return false
-}
-
-// overlaps reports whether blocks of a leaf were taken one by one, before batch[from].
-func (b *backend) overlaps(from int, id uint32, leaf uint64) bool {
-	return slices.ContainsFunc(b.batch[:from], func(m moving) bool {
-		return m.id == id && m.block/leafBlocks == leaf
-	})
 }

@@ -33,8 +33,8 @@ func TestGatherTriesEachLeafOnce(t *testing.T) {
 		r.fill(v, 256+i, 1, 7)
 		r.fill(v, 512+i, 1, 7)
 	}
-	if b := r.gathered(); len(b.whole) != 2 || b.failed != 1 {
-		t.Errorf("%d leaves were taken whole, %d tried in vain; want 2, 1", len(b.whole), b.failed)
+	if b := r.gathered(); len(b.whole) != 2 || b.vain != 1 {
+		t.Errorf("%d leaves were taken whole, %d tried in vain; want 2, 1", len(b.whole), b.vain)
 	}
 }
 

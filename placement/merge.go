@@ -113,6 +113,7 @@ func (p *Pool) readEdge(r *Request, i int) {
 		op.Bufs = append(op.Bufs, p.scratch.block(e.slot))
 		op.Ref, op.Arg, op.Sums = r, uint64(i)|uint64(p.parity)<<32, true
 		p.readers[p.parity]++
+		p.turnsOn(e.src.dev).beginRead(p.now)
 		r.pending++
 		p.ops.Submit(op)
 	}
@@ -122,6 +123,7 @@ func (p *Pool) readEdge(r *Request, i int) {
 func (m *merger) OpDone(op *log.Op, err error) {
 	r, p := op.Ref.(*Request), m.p
 	p.leaveGrace(int(op.Arg >> 32))
+	p.turnsOn(op.Dev).endRead()
 	e := &r.edges[uint32(op.Arg)]
 	if err == nil {
 		if got := op.BlockSum(0, op.Bufs[0]); got != e.src.crc {

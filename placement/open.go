@@ -107,7 +107,7 @@ func newBackend(p *Pool) backend {
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
 	}
 	b.scrub = newScrubber(most)
-	b.whole = make([]uint64, 0, n/wholeMin)
+	b.gatherer = newGatherer(n)
 	if p.opt.NoReplacement {
 		b.scattered.scan = noScan
 	} else {
@@ -134,6 +134,7 @@ func (p *Pool) replay(fast log.Disk) error {
 	}
 	p.ring.Start(p.ops, log.Settings{
 		InFlight: p.opt.LogInFlight, Durability: durability, Random: p.opt.Rand, Retries: retries,
+		Split: p.opt.HardDisk[log.Fast],
 	}, p)
 	return nil
 }

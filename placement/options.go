@@ -34,6 +34,10 @@ type Options struct {
 	// fails then may be the flush behind a log write, and the pool becomes read-only at once.
 	NoFUA bool
 
+	// HardDisk says which devices turn and have one head, by log.Dev: guests' reads and the back end
+	// take turns there, and the log keeps two writes under way that follow each other.
+	HardDisk [2]bool
+
 	Low  int // thousandths of the log at which destage begins
 	High int // at which writers are slowed
 
@@ -61,6 +65,7 @@ const (
 	defaultMaxNodes     = 1 << 16
 	defaultInFlight     = 2
 	defaultDestageOps   = 16
+	hardDestageOps      = 32 // as many as a drive holds
 	defaultLow          = 250
 	defaultHigh         = 750
 	defaultIdle         = 1_000_000_000
@@ -89,6 +94,9 @@ func (o *Options) complete() error {
 	setDefault(&o.MaxNodes, defaultMaxNodes)
 	setDefault(&o.Lanes, 1)
 	setDefault(&o.LogInFlight, defaultInFlight)
+	if o.HardDisk[log.Capacity] {
+		setDefault(&o.DestageOps, hardDestageOps)
+	}
 	setDefault(&o.DestageOps, defaultDestageOps)
 	setDefault(&o.Low, defaultLow)
 	setDefault(&o.High, defaultHigh)

@@ -66,6 +66,7 @@ type Pool struct {
 	scratch  scratch
 	readers  [2]int // reads of devices under way, by parity
 	parity   int
+	turns    [2]turns // by device
 	reader   reader
 	merger   merger
 	back     backend

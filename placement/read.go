@@ -177,6 +177,7 @@ func (p *Pool) readRun(r *Request, from, to int) {
 		op.Bufs = append(op.Bufs, buf)
 		op.Ref, op.Arg, op.Sums = r, uint64(from)|uint64(p.parity)<<32, true
 		p.readers[p.parity]++
+		p.turnsOn(s.dev).beginRead(p.now)
 		r.pending++
 		p.cache.lendShared(r.src[from:to])
 		p.ops.Submit(op)
@@ -188,6 +189,7 @@ func (d *reader) OpDone(op *log.Op, err error) {
 	r, p := op.Ref.(*Request), d.p
 	from := int(uint32(op.Arg))
 	p.leaveGrace(int(op.Arg >> 32))
+	p.turnsOn(op.Dev).endRead()
 	buf := op.Bufs[0]
 	for i := 0; i*log.BlockSize < len(buf); i++ {
 		s, block := &r.src[from+i], buf[i*log.BlockSize:(i+1)*log.BlockSize]

@@ -232,7 +232,7 @@ func (b *backend) disturbed() bool { return b.p.lastGuest != b.guest }
 
 // readMoves reads the blocks from where they are.
 func (b *backend) readMoves() bool {
-	for b.next < len(b.order) && b.room() > 0 && !b.disturbed() {
+	for b.next < len(b.order) && b.room(log.Capacity) > 0 && !b.disturbed() {
 		b.moveRun(log.Read, func(m *moving) uint64 { return m.from })
 	}
 	switch {
@@ -289,7 +289,7 @@ func (p *Pool) nameOf(id uint32) string {
 // writeMoves writes the blocks to their new places, and then changes the map. Where a write fails
 // everything stays as it was: destage finds out which block is bad.
 func (b *backend) writeMoves() bool {
-	for b.next < len(b.order) && b.room() > 0 && !b.disturbed() {
+	for b.next < len(b.order) && b.room(log.Capacity) > 0 && !b.disturbed() {
 		b.moveRun(log.Write, func(m *moving) uint64 { return m.addr })
 	}
 	switch {

@@ -215,7 +215,7 @@ func (b *backend) collect() error {
 // readScrub reads what a step has collected, and decides what becomes of it.
 func (b *backend) readScrub() bool {
 	s := &b.scrub
-	for b.next < len(s.pieces) && b.room() > 0 && s.Running {
+	for b.next < len(s.pieces) && b.room(s.pieces[b.next].at.dev) > 0 && s.Running {
 		b.scrubRun()
 	}
 	switch {

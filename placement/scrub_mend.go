@@ -186,7 +186,7 @@ func (b *backend) scrubbedName() string {
 // mendPieces writes the copies anew of which the content is known.
 func (b *backend) mendPieces() bool {
 	s := &b.scrub
-	for ; b.next < len(s.pieces) && b.room() > 0; b.next++ {
+	for ; b.next < len(s.pieces) && b.room(s.pieces[b.next].at.dev) > 0; b.next++ {
 		m := &s.pieces[b.next]
 		if !m.mend {
 			continue

@@ -225,6 +225,7 @@ func (p *simPlan) drawOptions(r *rand.Rand, lanes int) Options {
 		CheckpointEvery: oneOf(r, int64(10_000_000), 500_000_000, 30_000_000_000),
 		OnFull:          FullPolicy(p.seed % 2),
 		NoReplacement:   p.seed%8 == 7,
+		HardDisk:        [2]bool{p.seed%3 == 1, p.seed%5 < 2},
 	}
 	if p.real {
 		o = Options{Lanes: lanes, OnFull: o.OnFull}

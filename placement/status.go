@@ -257,6 +257,9 @@ func (p *Pool) Deadline() int64 {
 	if live && b.scrub.Running {
 		earlier(max(b.scrub.next, 1))
 	}
+	if b.heldUntil > 0 {
+		earlier(b.heldUntil)
+	}
 	if at != 0 {
 		at = max(at, p.now+1)
 	}
