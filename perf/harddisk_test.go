@@ -15,6 +15,7 @@ import (
 type guestsSetup struct {
 	volumes int
 	size    int64 // of each, bytes
+	batch   int   // blocks destaged at a time
 }
 
 func (g guestsSetup) all() int64 { return int64(g.volumes) * g.size }
@@ -27,9 +28,9 @@ func (g guestsSetup) log() int64 { return max(g.all()/12>>24<<24, 128<<20) }
 // depth and contract: durable when acknowledged. Without -long there are few of them, and the distances
 // that heads move are short.
 func TestGuestsOnHardDisks(t *testing.T) {
-	g := guestsSetup{volumes: 8, size: 64 << 20}
+	g := guestsSetup{volumes: 8, size: 64 << 20, batch: 4096}
 	if *long {
-		g = guestsSetup{volumes: 50, size: 1 << 30}
+		g = guestsSetup{volumes: 50, size: 1 << 30, batch: *batch}
 	}
 	g.measure(t, "hard disk", simdisk.UltrastarHC580(), 4)
 	g.measure(t, "hard disk", simdisk.UltrastarHC580(), 32)
@@ -42,6 +43,7 @@ func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, dep
 	s, err := NewSim(SimConfig{
 		Fast: fast, Capacity: simdisk.UltrastarHC580(),
 		FastSize: g.log() + 4<<30, CapacitySize: g.all() + g.all()/4 + 4<<30, LogSize: g.log(),
+		Options: placement.Options{BatchBlocks: g.batch},
 	})
 	must(t, err)
 	vols, err := s.Create(g.volumes, g.size)
@@ -55,14 +57,15 @@ func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, dep
 	first := s.randomWrites(t, vols, depth, logBlocks/5, nil)
 	s.randomWrites(t, vols, depth, logBlocks, nil) // the log is full
 	before := s.Pool.Status().Stats
+	sustained := s.randomWrites(t, vols, depth, 2*logBlocks, nil)
 	var reads []int64
-	sustained := s.randomWrites(t, vols, depth, 2*logBlocks, &reads)
+	beside := s.randomWrites(t, vols, depth, logBlocks/2, &reads)
 	run := meanRun(before, s.Pool.Status().Stats)
 	t.Logf("%d volumes of %d MiB, depth %d each, log of %d MiB on %s: one disk %.0f writes/s; the pool %.0f "+
 		"while the log has room (%.0f times), %.0f over two logs with destage (%.1f times); destaged runs of "+
-		"%d KiB; reads meanwhile p99 %.1f ms, idle %.1f ms",
+		"%d KiB; with a reader %.0f (%.1f times), its reads p99 %.1f ms, idle %.1f ms",
 		g.volumes, g.size>>20, depth, logBlocks>>8, kind, bare, first, first/bare, sustained, sustained/bare,
-		run, float64(percentile(reads, 99))/1e6, float64(percentile(idle, 99))/1e6)
+		run, beside, beside/bare, float64(percentile(reads, 99))/1e6, float64(percentile(idle, 99))/1e6)
 	if first < bare {
 		t.Errorf("depth %d: the pool takes less than one disk", depth)
 	}

@@ -39,6 +39,9 @@ func NewSim(cfg SimConfig) (*Sim, error) {
 		Cap:   w.NewDisk(simdisk.Config{Name: "capacity", Size: cfg.CapacitySize, Timing: cfg.Capacity}),
 		opt:   cfg.Options,
 	}
+	for d, t := range []simdisk.Timing{cfg.Fast, cfg.Capacity} {
+		_, s.opt.HardDisk[d] = t.(simdisk.HDD)
+	}
 	s.opt.Rand = func(p []byte) {
 		for i := range p {
 			p[i] = byte(w.Rand().Uint32())

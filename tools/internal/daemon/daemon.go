@@ -31,6 +31,7 @@ type daemon struct {
 	endOnce sync.Once
 
 	backing    *device.Pool
+	spins      [2]bool // which of its devices are hard disks
 	pool       *placement.Pool
 	shards     *shard.Shards
 	durability placement.Durability
@@ -108,7 +109,7 @@ func (d *daemon) open() error {
 	if err != nil {
 		return err
 	}
-	d.backing = b
+	d.backing, d.spins = b, spinning(b)
 	d.notify.status("recovering the pool")
 	// What a former daemon wrote and was not told of any more: what recovery reads of it, it must
 	// find again after a power cut.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"unblend/log"
 	"unblend/placement"
 	"unblend/tools/internal/control"
 	"unblend/tools/internal/device"
@@ -271,14 +272,22 @@ func TestJudge(t *testing.T) {
 
 // TestMemoryIsDivided: whatever the size, the parts fit in it.
 func TestMemoryIsDivided(t *testing.T) {
-	for _, n := range []int64{control.MinMemory, control.DefaultMemory, 1 << 30, control.MaxMemory} {
+	for i, n := range []int64{
+		control.MinMemory, control.DefaultMemory, control.DefaultMemory, 1 << 30, 1 << 30,
+		control.MaxMemory, control.MaxMemory,
+	} {
 		d := &daemon{cfg: control.ServeConfig{Memory: n}, backing: &device.Pool{}}
+		d.spins[log.Fast] = i%2 == 0
 		complete(&d.cfg)
 		o := d.options()
 		sum := int64(d.requestMemory()) + int64(o.IndexEntries)*34 +
 			int64(o.Frames+o.BatchBlocks)*4096 + fixedShare
 		if sum > n+n/100 {
 			t.Errorf("of %d bytes %d are given out", n, sum)
+		}
+		batch := int64(o.BatchBlocks) * log.BlockSize
+		if d.spins[log.Fast] && batch < (n-control.DefaultMemory)/2 {
+			t.Errorf("of %d bytes a hard disk's batches have %d", n, batch)
 		}
 		if n == control.DefaultMemory && (o.IndexEntries != indexEntries || o.Frames != frames) {
 			t.Errorf("by default %d entries and %d frames", o.IndexEntries, o.Frames)

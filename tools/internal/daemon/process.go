@@ -37,9 +37,27 @@ const (
 	batchBlocks  = 1024
 )
 
+// spinning says which of a pool's devices are hard disks.
+func spinning(b *device.Pool) (hard [2]bool) {
+	for i, dev := range b.Devices {
+		hard[i] = dev != nil && dev.Info().Rotational
+	}
+	return hard
+}
+
+// batchMemory returns how many bytes batches of destage get beyond their part: half of what there is
+// beyond the default, where the log is on a hard disk. A batch's blocks lie all over such a log, so
+// the more of them are read in one pass, the less each costs.
+func (d *daemon) batchMemory() int64 {
+	if !d.spins[log.Fast] {
+		return 0
+	}
+	return max(0, d.cfg.Memory-control.DefaultMemory) / 2
+}
+
 // scaled returns what n is for a process of the configured size.
 func (d *daemon) scaled(n int64) int {
-	fixed := int64(fixedShare + (d.shardCount()-1)*shardShare)
+	fixed := int64(fixedShare+(d.shardCount()-1)*shardShare) + d.batchMemory()
 	return int(max(n*(d.cfg.Memory-fixed)/(control.DefaultMemory-fixedShare), n/4))
 }
 
@@ -53,7 +71,7 @@ func (d *daemon) shardCount() int {
 		return d.cfg.Shards
 	}
 	fast := d.backing.Devices[log.Fast]
-	if fast == nil || fast.Info().Rotational || fast.Info().Kind == device.RegularFile {
+	if fast == nil || d.spins[log.Fast] || fast.Info().Kind == device.RegularFile {
 		return 1
 	}
 	cpus := len(d.cfg.CPUs)
@@ -96,7 +114,8 @@ func (d *daemon) options() placement.Options {
 	o := placement.Options{
 		Frames:       d.scaled(frames),
 		IndexEntries: d.scaled(indexEntries),
-		BatchBlocks:  d.scaled(batchBlocks),
+		BatchBlocks:  d.scaled(batchBlocks) + int(d.batchMemory()/log.BlockSize),
+		HardDisk:     d.spins,
 		Lanes:        d.shardCount(),
 		LogInFlight:  d.cfg.LogInFlight,
 		Low:          d.cfg.Low * 10,
