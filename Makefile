@@ -85,7 +85,7 @@ lint:
 	@out=$$(go run $(GOFUMPT) -l .) && test -z "$$out" || \
 		{ echo "lint: gofumpt would change:"; echo "$$out"; exit 1; }
 	go vet ./...
-	go vet -tags plant ./log ./placement
+	go vet -tags plant ./log ./placement ./tools/internal/shard
 	go run $(STATICCHECK) ./...
 	go test -count=1 ./tools/internal/tidy
 
