@@ -54,8 +54,9 @@ type ScrubStatus struct {
 	Found []BlockError // the first of the blocks and pages without a good copy
 }
 
-// Damage returns how many bad things it has found that are still bad.
-func (s *ScrubStatus) Damage() uint64 { return s.BadBlocks + s.BadPages + s.BadCopies - s.Repaired }
+// Damage returns how many bad things it has found that are still bad. A page without a good copy is
+// among them with its copies.
+func (s *ScrubStatus) Damage() uint64 { return s.BadBlocks + s.BadCopies - s.Repaired }
 
 // scrubber is the state of the job.
 type scrubber struct {
