@@ -8,8 +8,8 @@ import (
 
 // FormatConfig is what init decides. Zero values mean the defaults.
 type FormatConfig struct {
-	LogSize       int64 // bytes; default: the smaller of 4 GiB and 1/8 of the fast device
-	SegmentBlocks uint32
+	LogSize       int64  // bytes; default: the smaller of 4 GiB and 1/8 of the fast device
+	SegmentBlocks uint32 // default: 16 MiB; of a log with fewer than 16 of these less, down to 1 MiB
 	MetaPages     uint64 // metadata pages; default: 1 % of the capacity device's blocks
 	GrowTo        int64  // bytes of capacity that the pool can grow to; default: 16 times what it has
 	Durability    Durability
@@ -23,6 +23,7 @@ const (
 	defaultLogMax      = 4 << 30
 	defaultLogShare    = 8
 	defaultSegment     = 4096 // blocks: 16 MiB
+	leastSegment       = 256  // 1 MiB; by default
 	minSegments        = 8
 	metaShare          = 100 // 1 % of capacity
 	minMetaPages       = 512
@@ -57,12 +58,15 @@ func plan(sizes [log.Devs]int64, one bool, cfg FormatConfig) (*Label, error) {
 	l.Sizes = [log.Devs]uint64{uint64(sizes[0]), uint64(sizes[1])}
 	l.CapacityBlocks = uint64(sizes[log.Capacity]) / log.BlockSize
 	l.Home = planHome(l.CapacityBlocks, uint64(cfg.GrowTo)/log.BlockSize, cfg.MetaPages)
-	if l.SegmentBlocks = cfg.SegmentBlocks; l.SegmentBlocks == 0 {
-		l.SegmentBlocks = defaultSegment
-	}
 	size := cfg.LogSize
 	if size == 0 {
 		size = min(defaultLogMax, sizes[log.Fast]/defaultLogShare)
+	}
+	if l.SegmentBlocks = cfg.SegmentBlocks; l.SegmentBlocks == 0 {
+		l.SegmentBlocks = defaultSegment
+		for l.SegmentBlocks > leastSegment && size/log.BlockSize/int64(l.SegmentBlocks) < 2*minSegments {
+			l.SegmentBlocks /= 2
+		}
 	}
 	l.Segments = uint32(size / log.BlockSize / int64(l.SegmentBlocks))
 	if l.Segments < minSegments {

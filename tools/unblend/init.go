@@ -76,7 +76,7 @@ func initFlags(fs *pflag.FlagSet) *initOptions {
 	fs.StringVar(&o.log, "log", "", "`DEVICE` for the log")
 	fs.StringVar(&o.data, "data", "", "`DEVICE` for the data")
 	fs.Var(&o.logSize, "log-size", "of the log, instead of an eighth of its device or 4GiB")
-	fs.Var(&o.segment, "segment-size", "of the log's segments, instead of 16MiB")
+	fs.Var(&o.segment, "segment-size", "of the log's segments, instead of 16MiB or a 16th of the log")
 	fs.StringVar(&o.durability, "durability", "write",
 		"`MODE` write: acknowledged lasts; flush: flushed lasts")
 	fs.BoolVar(&o.force, "force", false, "destroy what the devices hold")
