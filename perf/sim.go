@@ -25,19 +25,24 @@ type Sim struct {
 type SimConfig struct {
 	Fast, Capacity simdisk.Timing
 	FastSize       int64 // bytes
-	CapacitySize   int64
+	CapacitySize   int64 // 0: the fast disk is all there is
 	LogSize        int64 // bytes; 0: the default
 	Options        placement.Options
 }
 
-// NewSim makes and opens a pool on two simulated disks.
+// NewSim makes and opens a pool on simulated disks.
 func NewSim(cfg SimConfig) (*Sim, error) {
 	w := simdisk.NewWorld(1)
 	s := &Sim{
 		World: w,
 		Fast:  w.NewDisk(simdisk.Config{Name: "fast", Size: cfg.FastSize, Timing: cfg.Fast}),
-		Cap:   w.NewDisk(simdisk.Config{Name: "capacity", Size: cfg.CapacitySize, Timing: cfg.Capacity}),
 		opt:   cfg.Options,
+	}
+	s.Cap = s.Fast
+	if cfg.CapacitySize == 0 {
+		cfg.Capacity = cfg.Fast
+	} else {
+		s.Cap = w.NewDisk(simdisk.Config{Name: "capacity", Size: cfg.CapacitySize, Timing: cfg.Capacity})
 	}
 	for d, t := range []simdisk.Timing{cfg.Fast, cfg.Capacity} {
 		_, s.opt.HardDisk[d] = t.(simdisk.HDD)
@@ -48,7 +53,11 @@ func NewSim(cfg SimConfig) (*Sim, error) {
 		}
 	}
 	s.opt.Wall = func() int64 { return 0 }
-	s.disks = placement.Disks{s.Fast.Sync(), s.Cap.Sync()}
+	s.disks = placement.Disks{s.Fast.Sync()}
+	s.disks[log.Capacity] = s.disks[log.Fast]
+	if s.Cap != s.Fast {
+		s.disks[log.Capacity] = s.Cap.Sync()
+	}
 	err := placement.Format(s.disks, placement.FormatConfig{LogSize: cfg.LogSize, Rand: s.opt.Rand})
 	if err != nil {
 		return nil, err
