@@ -38,6 +38,7 @@ type backend struct {
 	zeroBlock uint64
 
 	gatherer
+	ahead ahead
 	replacement
 	scattered scattered
 	scrub     scrubber

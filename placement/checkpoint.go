@@ -323,6 +323,7 @@ func (b *backend) checkpointDone() {
 		p.cache.setClean(int32(i))
 	}
 	p.ring.SetGeneration(p.root.Generation)
+	b.ahead.prune()
 	p.ring.FreeBelow(p.root.Replay)
 	p.forgetSegments()
 	p.forgetRemoved()

@@ -16,6 +16,7 @@ type moving struct {
 	flags uint8
 	tries uint8
 	data  bool   // it counts among the blocks that need a place
+	read  bool   // its payload is in memory: it was read ahead
 	bad   bool   // the last read or write of it failed
 	alone bool   // it is, or was, written in an operation of its own
 	write bool   // it is to be written to addr
@@ -29,17 +30,14 @@ const gapMax = 16
 
 // beginDestage gathers the live blocks of the oldest segments, in the order of nodes and blocks.
 func (b *backend) beginDestage() bool {
-	b.gather()
+	if !b.takeAhead() {
+		b.gather()
+		slices.SortFunc(b.batch, byBlock)
+	}
 	if len(b.batch) == 0 && (b.p.zeros.len() == 0 || b.p.zeros.minSeq() > b.upto) {
 		return false
 	}
 	b.durable = b.p.ring.LastPublished()
-	slices.SortFunc(b.batch, func(x, y moving) int {
-		if c := cmp.Compare(x.id, y.id); c != 0 {
-			return c
-		}
-		return cmp.Compare(x.block, y.block)
-	})
 	b.phase, b.placed, b.changed = destageDurable, 0, true
 	return true
 }
@@ -104,7 +102,7 @@ func (b *backend) applyZeros() bool {
 	e, ok := p.zeros.next(b.zeroNode, b.zeroBlock, b.upto, b.mayZero)
 	if !ok {
 		b.phase, b.next = destageRead, 0
-		b.sortByLoc()
+		b.order = inLog(b.order, b.batch)
 		return true
 	}
 	b.zeroNode, b.zeroBlock = e.node, e.start
@@ -136,19 +134,6 @@ func (b *backend) goOn(err error) bool {
 	return false
 }
 
-// sortByLoc fills order with the blocks of the batch that have data, in the order of the log.
-func (b *backend) sortByLoc() {
-	b.order = b.order[:0]
-	for i := range b.batch {
-		if b.batch[i].flags == 0 {
-			b.order = append(b.order, uint32(i))
-		}
-	}
-	slices.SortFunc(b.order, func(x, y uint32) int {
-		return cmp.Compare(b.batch[x].loc, b.batch[y].loc)
-	})
-}
-
 // sortByAddr fills order with the blocks that are to be written, in the order of their places.
 func (b *backend) sortByAddr() {
 	b.order = b.order[:0]
@@ -162,15 +147,20 @@ func (b *backend) sortByAddr() {
 	})
 }
 
-func (b *backend) slot(i uint32) []byte {
-	return b.mem[int(i)*log.BlockSize : (int(i)+1)*log.BlockSize]
+func (b *backend) slot(i uint32) []byte { return slotOf(b.mem, i) }
+
+// slotOf returns the payload of the i-th block of a batch.
+func slotOf(mem []byte, i uint32) []byte {
+	return mem[int(i)*log.BlockSize : (int(i)+1)*log.BlockSize]
 }
 
 // readBatch reads the batch's blocks from the log, in the log's order, over small gaps. Blocks that
 // could not be read, or are not what was written, are read once more, each alone.
 func (b *backend) readBatch() bool {
 	for b.next < len(b.order) && b.room(log.Fast) > 0 {
-		b.readRun()
+		op, to := b.readRun(b, b.batch, b.mem, b.order, b.next, b.single)
+		b.next = to
+		b.submit(op)
 	}
 	if b.next < len(b.order) || b.pending > 0 {
 		return false
@@ -225,27 +215,30 @@ func (b *backend) probeLog() {
 	b.submit(op)
 }
 
-func (b *backend) readRun() {
+// readRun makes the operation that reads a batch's blocks from order[from] on, as far as they lie close
+// together in the log, and returns where in order the next one begins.
+func (b *backend) readRun(owner log.Owner, batch []moving, mem []byte, order []uint32, from int,
+	single bool,
+) (op *log.Op, to int) {
 	p := b.p
-	from := b.next
-	at := b.batch[b.order[from]].loc
-	op := p.ops.NewOp(b, log.Fast, log.Read, int64(p.label.LogOffset)+int64(at)*log.BlockSize)
-	for ; b.next < len(b.order) && len(op.Bufs) < maxVector; b.next++ {
-		i := b.order[b.next]
-		skip := b.batch[i].loc - at
-		if skip > gapMax || len(op.Bufs)+int(skip) >= maxVector || b.single && b.next > from {
+	at := batch[order[from]].loc
+	op = p.ops.NewOp(owner, log.Fast, log.Read, int64(p.label.LogOffset)+int64(at)*log.BlockSize)
+	for to = from; to < len(order) && len(op.Bufs) < maxVector; to++ {
+		i := order[to]
+		skip := batch[i].loc - at
+		if skip > gapMax || len(op.Bufs)+int(skip) >= maxVector || single && to > from {
 			break
 		}
 		for ; skip > 0; skip-- {
 			op.Bufs = append(op.Bufs, b.gap)
 		}
-		op.Bufs = append(op.Bufs, b.slot(i))
-		at = b.batch[i].loc + 1
+		op.Bufs = append(op.Bufs, slotOf(mem, i))
+		at = batch[i].loc + 1
 	}
-	op.Arg, op.Sums = uint64(from)|uint64(b.next-from)<<32, true
+	op.Arg, op.Sums = uint64(from)|uint64(to-from)<<32, true
 	p.stats.DestageReads++
 	p.stats.DestageRead += uint64(len(op.Bufs))
-	b.submit(op)
+	return op, to
 }
 
 // readDone verifies what was read from the log.
@@ -256,11 +249,16 @@ func (b *backend) readDone(op *log.Op, err error) {
 		}
 		return
 	}
+	verify(op, err, b.batch, b.mem, b.order)
+}
+
+// verify says of each block that an operation of readRun has read whether it is bad.
+func verify(op *log.Op, err error, batch []moving, mem []byte, order []uint32) {
 	from, n := int(uint32(op.Arg)), int(op.Arg>>32)
-	first := b.batch[b.order[from]].loc
-	for _, i := range b.order[from : from+n] {
-		m := &b.batch[i]
-		m.bad = err != nil || op.BlockSum(int(m.loc-first), b.slot(i)) != m.crc
+	first := batch[order[from]].loc
+	for _, i := range order[from : from+n] {
+		m := &batch[i]
+		m.bad = err != nil || op.BlockSum(int(m.loc-first), slotOf(mem, i)) != m.crc
 	}
 }
 
@@ -270,7 +268,8 @@ func (b *backend) writeBatch() bool {
 	for b.next < len(b.order) && b.room(log.Capacity) > 0 {
 		b.writeRun()
 	}
-	if b.next < len(b.order) || b.pending > 0 {
+	b.readAhead()
+	if b.next < len(b.order) || b.pending > 0 || b.ahead.pending > 0 {
 		return false
 	}
 	if b.replaceBad() {

@@ -23,6 +23,8 @@ type gatherer struct {
 	whole []uint64   // keys of the leaves that were taken whole, ascending
 	vain  int        // leaves that turned out to have little
 	parts leafFilter // leaves of which blocks were taken one by one
+
+	besides []moving // in order: the batch under way, beside which the next one is gathered
 }
 
 func newGatherer(batch int) gatherer {
@@ -71,6 +73,9 @@ func (b *backend) takeSegment(i int) {
 	ix := b.p.index
 	for e := ix.segHead(i); e != noEntry && b.mayTake(); e = ix.segNext(e) {
 		id, block, d := ix.entry(e)
+		if b.isBesides(id, block, d.loc) {
+			continue
+		}
 		n := b.p.nodes[id]
 		if n != nil && !n.gone() && !b.p.mayPlace(n) {
 			continue
@@ -111,7 +116,7 @@ func (b *backend) takeLeaf(n *node, block uint64) bool {
 	}
 	from := len(b.batch)
 	for k := leaf * leafBlocks; k < (leaf+1)*leafBlocks; k++ {
-		if d, ok := b.p.index.get(n.line.id, n.rec.ID, k); ok {
+		if d, ok := b.p.index.get(n.line.id, n.rec.ID, k); ok && !b.isBesides(n.rec.ID, k, d.loc) {
 			b.take(n.rec.ID, k, d)
 		}
 	}

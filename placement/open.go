@@ -107,7 +107,7 @@ func newBackend(p *Pool) backend {
 		rootMem: alignedBytes(log.BlockSize), writes: make([]pageWrite, 0, p.opt.Frames),
 	}
 	b.scrub = newScrubber(most)
-	b.gatherer = newGatherer(n)
+	b.gatherer, b.ahead = newGatherer(n), newAhead(p, n, most)
 	if p.opt.NoReplacement {
 		b.scattered.scan = noScan
 	} else {

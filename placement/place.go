@@ -49,6 +49,7 @@ func (b *backend) endPlacing() {
 	b.placed = b.next
 	b.sortByAddr()
 	b.countRuns()
+	b.gatherAhead()
 	b.phase = destageGrace
 	b.p.beginGrace()
 }

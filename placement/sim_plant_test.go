@@ -33,9 +33,10 @@ var simPlanted = []struct {
 	{"capacity-not-flushed", 0, 40},
 	{"checksum-not-verified", 0, 100},
 	{"space-not-promised", 140, 40},
-	{"unreadable-block-forgotten", 420, 60},
+	{"unreadable-block-forgotten", 100, 40},
 	{"discard-leaves-the-index", 0, 40},
-	{"written-in-place-under-a-read", 590, 60},
+	{"written-in-place-under-a-read", 610, 40},
+	{"stale-read-ahead", 370, 30},
 }
 
 // TestPlanted shows that each planted bug is caught, and within how many seeds.

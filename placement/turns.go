@@ -63,6 +63,15 @@ func (p *Pool) turnsOn(dev log.Dev) *turns {
 // room returns how many more operations the back end may start on a device: few while guests read.
 // When it is none because of them, heldUntil says when to look again.
 func (b *backend) room(dev log.Dev) int {
+	n := b.roomFor(dev, b.pending)
+	if b.pending == 0 && b.heldUntil == 0 {
+		n = max(n, 1) // one of those kept
+	}
+	return n
+}
+
+// roomFor is room for those of which so many are under way already.
+func (b *backend) roomFor(dev log.Dev, pending int) int {
 	limit, full := b.p.opt.DestageOps, b.p.pressure() >= b.p.opt.High
 	b.heldUntil = 0
 	if b.p.opt.HardDisk[dev] {
@@ -76,9 +85,5 @@ func (b *backend) room(dev log.Dev) int {
 	} else if b.p.turns[log.Fast].reads+b.p.turns[log.Capacity].reads > 0 && !full {
 		limit = max(1, limit/4)
 	}
-	n := min(limit-b.pending, b.p.freeOps()/2)
-	if b.pending == 0 {
-		n = max(n, 1) // one of those kept
-	}
-	return n
+	return min(limit-pending, b.p.freeOps()/2)
 }

@@ -281,11 +281,11 @@ func TestMemoryIsDivided(t *testing.T) {
 		complete(&d.cfg)
 		o := d.options()
 		sum := int64(d.requestMemory()) + int64(o.IndexEntries)*34 +
-			int64(o.Frames+o.BatchBlocks)*4096 + fixedShare
+			int64(o.Frames+2*o.BatchBlocks)*log.BlockSize + fixedShare
 		if sum > n+n/100 {
 			t.Errorf("of %d bytes %d are given out", n, sum)
 		}
-		batch := int64(o.BatchBlocks) * log.BlockSize
+		batch := 2 * int64(o.BatchBlocks) * log.BlockSize
 		if d.spins[log.Fast] && batch < (n-control.DefaultMemory)/2 {
 			t.Errorf("of %d bytes a hard disk's batches have %d", n, batch)
 		}

@@ -34,7 +34,7 @@ const (
 	requestShare = 8 << 20  // guests' requests under way
 	indexEntries = 15 << 16 // for a log of the default size that is 94 % full; 32 MiB
 	frames       = 8 << 20 / 4096
-	batchBlocks  = 1024
+	batchBlocks  = 640 // and as many that are read ahead
 )
 
 // spinning says which of a pool's devices are hard disks.
@@ -114,7 +114,7 @@ func (d *daemon) options() placement.Options {
 	o := placement.Options{
 		Frames:       d.scaled(frames),
 		IndexEntries: d.scaled(indexEntries),
-		BatchBlocks:  d.scaled(batchBlocks) + int(d.batchMemory()/log.BlockSize),
+		BatchBlocks:  d.scaled(batchBlocks) + int(d.batchMemory()/log.BlockSize/2),
 		HardDisk:     d.spins,
 		Lanes:        d.shardCount(),
 		LogInFlight:  d.cfg.LogInFlight,
