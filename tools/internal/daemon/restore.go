@@ -23,6 +23,10 @@ const (
 	// the 30 s of a request's timeout when every tag carried a request.
 	settleTime = 45 * time.Second
 	settlePoll = 2 * time.Millisecond
+
+	// slowTakeOver is what taking over a device may last before the log says which step it was that took so
+	// long: usually all of them are a matter of milliseconds.
+	slowTakeOver = 5 * time.Second
 )
 
 // restore attaches every volume and snapshot again that was attached when the last daemon ended. What
@@ -92,7 +96,10 @@ func (d *daemon) restoreAll(ctx context.Context, ctl *ublk.Control, wanted []pla
 // makes it again if there is none.
 func (d *daemon) restoreVolume(ctx context.Context, ctl *ublk.Control, v placement.VolumeInfo) error {
 	id := int(v.Device)
+	w := newStopwatch()
+	defer d.tellSlow(v, w)
 	info, err := d.settled(ctx, ctl, uint32(v.Device))
+	w.lap("settled")
 	switch {
 	case errors.Is(err, ublk.ErrNoDevice): // the host has been restarted, or the end was orderly
 	case err != nil:
@@ -102,7 +109,7 @@ func (d *daemon) restoreVolume(ctx context.Context, ctl *ublk.Control, v placeme
 			"state", info.State, "pid", info.PID)
 		id = -1
 	case info.State == ublk.Quiesced:
-		return d.takeOver(ctl, v, info)
+		return d.takeOver(ctl, v, info, w)
 	default: // it was not started any more
 		if err := ctl.Delete(info.ID, commandTime); err != nil {
 			return fmt.Errorf("%s: delete device %d: %w", control.Object(v.Name), id, err)
@@ -160,10 +167,12 @@ func alive(pid int) bool {
 }
 
 // takeOver continues a device whose server has died.
-func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info) error {
+func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.Info, w *stopwatch) error {
 	p, err := ctl.Params(info.ID, commandTime)
+	w.lap("params")
 	if err == nil {
 		err = ctl.StartRecovery(info.ID, commandTime)
+		w.lap("start-recovery")
 	}
 	var s *served
 	if err == nil {
@@ -171,9 +180,11 @@ func (d *daemon) takeOver(ctl *ublk.Control, v placement.VolumeInfo, info ublk.I
 		if vol, err = d.shards.Volume(v.Name); err == nil {
 			s, err = d.serve(v, vol, info, p.Size)
 		}
+		w.lap("serve")
 	}
 	if err == nil {
 		err = ctl.EndRecovery(info.ID, commandTime)
+		w.lap("end-recovery")
 	}
 	if err == nil {
 		err = d.enter(s)

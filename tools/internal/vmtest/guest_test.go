@@ -206,6 +206,7 @@ func newGuest(t *testing.T) *guest {
 		prog: operate.Program{Path: "/vm/unblend", Dir: t.TempDir()},
 	}
 	g.sh("modprobe ublk_drv && modprobe null_blk nr_devices=0")
+	_, _ = g.try("mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug")
 	t.Cleanup(func() {
 		g.step("")
 		if t.Failed() {

@@ -97,7 +97,9 @@ func (g *guest) serve(p pool, more ...string) *operate.Daemon {
 	if n := os.Getenv("UNBLEND_SHARDS"); n != "" && !slices.Contains(more, "--shards") {
 		more = append(more, "--shards", n)
 	}
+	ready := g.watchStart()
 	d, err := g.prog.Serve(g.ctx, p.serveArg(), more...)
+	ready()
 	if err != nil {
 		g.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func TestUpgrade(t *testing.T) {
 	disk.Close()
 	u.Logf("%d upgrades and a lack of memory, fio lived through %d of %d restarts: %d errors, longest "+
 		"request %v", n, u.under, n+2, res.errors(), res.longest().Round(time.Millisecond))
-	// Linux 7.3 notices now and then only after a request's 30 s that a server is gone: then fio has ended.
+	// On Linux 7.3 a restart takes 30 s now and then (docs/ENGINE.md, Known limits): then fio has ended.
 	if u.under == 0 && res.longest() < 20*time.Second {
 		u.Error("fio has seen no restart")
 	}
