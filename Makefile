@@ -137,9 +137,9 @@ bench:
 bench-full:
 	$(BENCH) full
 
-## bench-parts: snapshots in depth, restart, the cost of tracing, writes per log write (an hour)
+## bench-parts: snapshots in depth, restart, tracing, writes per log write, processor time, memory (an hour)
 bench-parts:
-	.ci/deps test
+	.ci/deps test && .ci/deps bench
 	go test ./tools/internal/vmbench -run '^$$' -bench . -timeout 4h
 
 ## bench-sim: device operations per write, clones and the like, on simulated disks

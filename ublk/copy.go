@@ -4,14 +4,12 @@ import (
 	"io"
 	"syscall"
 	"unsafe"
-
-	"unblend/uring"
 )
 
 // The bytes of a request are reached through /dev/ublkcN from the moment Next returned it until
 // its Commit. The copies below are system calls that never sleep, and that Go's scheduler is not
-// told of: for one request they cost what an entry of the ring costs, and they are done at once,
-// so that a write can go into the same submission as everything else of its turn.
+// told of. As entries of the ring, 32 of them cost a tenth less, and one alone two thirds more: it
+// takes a call, too, and one more turn before its bytes can be looked at (docs/PERF.md).
 
 // CopyIn fills buf with the bytes of a write request from off on.
 func (q *Queue) CopyIn(tag uint16, off int64, buf []byte) error {
@@ -39,16 +37,4 @@ func (q *Queue) copy(call uintptr, tag uint16, off int64, buf []byte) error {
 		buf, pos = buf[n:], pos+int64(n)
 	}
 	return nil
-}
-
-// SubmitCopyIn is CopyIn as an operation on the ring, which the next submission carries out before
-// it returns. It returns false when the submission queue is full. buf as for uring.Ring.Read.
-func (q *Queue) SubmitCopyIn(userData uint64, tag uint16, off int64, buf []byte) bool {
-	return q.ring.Read(userData, q.file, buf, copyPos(q.id, tag, off), uring.Attr{})
-}
-
-// SubmitCopyOut is CopyOut as an operation on the ring. A Commit queued after it, in the same
-// submission, is carried out after it too; but unless the copy is known to succeed, wait for it.
-func (q *Queue) SubmitCopyOut(userData uint64, tag uint16, off int64, buf []byte) bool {
-	return q.ring.Write(userData, q.file, buf, copyPos(q.id, tag, off), uring.Attr{})
 }

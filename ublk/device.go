@@ -32,7 +32,7 @@ func OpenDevice(info Info, timeout time.Duration) (*Device, error) {
 		return nil, fmt.Errorf("open %s: its request descriptors have a size of their own",
 			CharPath(info.ID))
 	}
-	// O_NONBLOCK lets copies that go through a ring be done at once, not by a worker: they
+	// O_NONBLOCK has what goes through a ring be done at once, not by a worker: commands
 	// never block. O_CLOEXEC since a child that held the file would keep the device alive.
 	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NONBLOCK
 	deadline := time.Now().Add(timeout)

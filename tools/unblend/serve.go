@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -73,7 +71,7 @@ func serveFlags(fs *pflag.FlagSet) *serveOptions {
 		"`N` threads that serve; 0: one on a hard disk, else by the CPUs")
 	fs.Var(&o.low, "low", "fullness of the log at which data moves out")
 	fs.Var(&o.high, "high", "fullness of the log at which writers are slowed")
-	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs to serve on, such as 2 or 2-3,6")
+	fs.StringVar(&o.cpus, "cpu", "", "`LIST` of CPUs to run on, such as 2 or 2-3,6; shards divide it")
 	fs.StringVar(&o.cfg.OnFull, "on-full", control.OnFullWait,
 		"`WHAT` writes do when the pool is full, wait or fail")
 	fs.BoolVar(&o.cfg.NoReplace, "no-replacement", false,
@@ -93,33 +91,10 @@ func (o *serveOptions) config(in *invocation) (control.ServeConfig, error) {
 	c.Memory, c.Wait = int64(o.memory), max(o.wait.Std(), 1) // 0 would be the default
 	c.Low, c.High, c.DropPrivileges = int(o.low), int(o.high), true
 	var err error
-	if c.CPUs, err = parseCPUs(o.cpus); err != nil {
+	if c.CPUs, err = units.ParseCPUs(o.cpus); err != nil {
 		return c, usageError(in.cmd, "--cpu "+strconv.Quote(o.cpus)+": "+err.Error())
 	}
 	return c, c.Validate()
-}
-
-// parseCPUs reads a list such as "2,4-6", as taskset takes it.
-func parseCPUs(s string) ([]int, error) {
-	if s == "" {
-		return nil, nil
-	}
-	var cpus []int
-	for _, part := range strings.Split(s, ",") {
-		first, last, ranged := strings.Cut(part, "-")
-		a, err := strconv.ParseUint(first, 10, 10)
-		b := a
-		if err == nil && ranged {
-			b, err = strconv.ParseUint(last, 10, 10)
-		}
-		if err != nil || b < a {
-			return nil, fmt.Errorf("want numbers and ranges such as 2,4-6")
-		}
-		for n := a; n <= b; n++ {
-			cpus = append(cpus, int(n))
-		}
-	}
-	return cpus, nil
 }
 
 // logHandler returns where the daemon logs to: standard error, one line each. Journald stamps the

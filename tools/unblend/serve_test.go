@@ -44,11 +44,13 @@ func must(t *testing.T, want int, args ...string) string {
 }
 
 // startDaemon serves the pool in dir and waits until the socket answers.
-func startDaemon(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
+func startDaemon(t *testing.T, dir string, more ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	said := &bytes.Buffer{}
-	cmd := program("serve", filepath.Join(dir, "pool"), "--socket", filepath.Join(dir, "s"),
-		"--link-dir", filepath.Join(dir, "links"))
+	cmd := program(append([]string{
+		"serve", filepath.Join(dir, "pool"), "--socket", filepath.Join(dir, "s"),
+		"--link-dir", filepath.Join(dir, "links"),
+	}, more...)...)
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -198,5 +200,47 @@ func lesserThanRoot(t *testing.T, pid int) {
 				}
 			}
 		}
+	}
+}
+
+// TestCPUs holds that all threads of a daemon that is given CPUs run on these, and that status says so.
+func TestCPUs(t *testing.T) {
+	var may unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !may.IsSet(cpu) {
+		cpu++
+	}
+	dir := t.TempDir()
+	pool := filepath.Join(dir, "pool")
+	must(t, 0, "init", pool, "--size", "64M", "--log-size", "8M", "--segment-size", "1M")
+	cmd, said := startDaemon(t, dir, "--cpu", strconv.Itoa(cpu), "--shards", "2")
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("%d threads, %v", len(tasks), err)
+	}
+	for _, name := range tasks {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		if want := fmt.Sprintf("Cpus_allowed_list:\t%d\n", cpu); !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %q:\n%s", name, want, text)
+		}
+	}
+	if out := must(t, 0, "status", "--socket", filepath.Join(dir, "s")); !strings.Contains(out,
+		fmt.Sprintf("on CPUs %d\n", cpu)) {
+		t.Errorf("status does not name the CPUs:\n%s", out)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if out := must(t, 2, "serve", pool, "--cpu", "1023"); !strings.Contains(out, "CPU 1023 is not there") {
+		t.Errorf("a CPU that is not there: %s", out)
 	}
 }

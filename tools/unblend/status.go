@@ -80,6 +80,9 @@ func statusText(s control.Status, volumes []control.Volume) string {
 		ago(s.Time, s.Pool.Checkpoint))
 	line("daemon", "%s, pid %d, up %s, %s of memory", s.Daemon.Version, s.Daemon.PID,
 		units.FormatDuration(s.Time.Sub(s.Daemon.Started)), units.FormatSize(s.Daemon.RSS))
+	if s.Daemon.CPUs != "" {
+		line("", "on CPUs %s", s.Daemon.CPUs)
+	}
 	for _, d := range s.Devices {
 		line(d.Role, "%s", deviceText(d))
 	}

@@ -116,21 +116,6 @@ func TestUnwritableOutput(t *testing.T) {
 	}
 }
 
-func TestParseCPUs(t *testing.T) {
-	for in, want := range map[string][]int{
-		"": nil, "2": {2}, "0-3": {0, 1, 2, 3}, "1,4-5": {1, 4, 5}, "7-7": {7},
-	} {
-		if got, err := parseCPUs(in); err != nil || !slices.Equal(got, want) {
-			t.Errorf("parseCPUs(%q) = %v, %v", in, got, err)
-		}
-	}
-	for _, in := range []string{"-1", "a", "1,", "3-2", "1-2-3", "99999999", "0-99999999999"} {
-		if got, err := parseCPUs(in); err == nil {
-			t.Errorf("parseCPUs(%q) = %v", in, got)
-		}
-	}
-}
-
 func TestSplitLine(t *testing.T) {
 	for _, x := range []struct {
 		line, point string

@@ -174,6 +174,7 @@ type DaemonStatus struct {
 	Ublk     bool      `json:"ublk" doc:"whether volumes can be attached"`
 	Restored int       `json:"restored" doc:"volumes attached again at the start"`
 	Shards   int       `json:"shards" doc:"threads that serve, and streams of the log"`
+	CPUs     string    `json:"cpus" doc:"that it was told to run on, as a list; empty: any"`
 }
 
 // PoolStatus identifies the pool.

@@ -19,7 +19,7 @@ type ServeConfig struct {
 	LogInFlight int           // log writes under way, of each shard
 	Shards      int           // threads that serve; 0: as the log's device and the CPUs allow
 	Low, High   int           // percent of the log: destage begins, writers are slowed
-	CPUs        []int         // that the shard may run on; empty: any
+	CPUs        []int         // to run on, of which each shard has a part; rising; empty: any
 	NoReplace   bool          // leave in pieces what became scattered
 	OnFull      string        // OnFullWait or OnFullFail: what writes do when the pool is full
 	Wait        time.Duration // for a claim that a killed daemon's requests still hold

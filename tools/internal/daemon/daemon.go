@@ -60,6 +60,9 @@ func Run(ctx context.Context, cfg control.ServeConfig) error {
 		faults: make(chan error, 16), end: make(chan struct{}),
 		served: map[string]*served{}, numbers: map[int]string{},
 	}
+	if err := confine(cfg.CPUs); err != nil {
+		return err
+	}
 	d.prepareProcess()
 	l, err := control.Listen(cfg.Socket, cfg.SocketGroup)
 	if err != nil {
@@ -110,6 +113,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.backing, d.spins = b, spinning(b)
+	d.placeMemory()
 	d.notify.status("recovering the pool")
 	// What a former daemon wrote and was not told of any more: what recovery reads of it, it must
 	// find again after a power cut.

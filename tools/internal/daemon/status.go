@@ -12,6 +12,7 @@ import (
 	"unblend/placement"
 	"unblend/tools/internal/control"
 	"unblend/tools/internal/shard"
+	"unblend/tools/internal/units"
 	"unblend/ublk"
 )
 
@@ -137,6 +138,7 @@ func (d *daemon) daemonStatus() control.DaemonStatus {
 	return control.DaemonStatus{
 		Version: d.cfg.Version, PID: os.Getpid(), Started: d.started.UTC().Truncate(time.Second),
 		RSS: rss(), Ublk: d.ublk != nil, Restored: d.restored, Shards: d.pool.Lanes(),
+		CPUs: units.FormatCPUs(d.cfg.CPUs),
 	}
 }
 

@@ -90,6 +90,13 @@ func TestQueueProperties(t *testing.T) {
 				c.kb, c.segments, disk.MaxBlocks, c.want)
 		}
 	}
+	if disk.Node != -1 {
+		t.Errorf("a node that nobody names: %d", disk.Node)
+	}
+	h = newHost(t, map[string]string{"sys/devices/pci/numa_node": "1\n"})
+	if h.readQueue(&part, unix.Mkdev(8, 17)); part.Node != 1 {
+		t.Errorf("node %d, want 1: the controller's", part.Node)
+	}
 	none := Info{Kind: RegularFile}
 	h.readQueue(&none, unix.Mkdev(0, 40))
 	if none.Rotational || none.LogicalBlock != 0 {

@@ -45,6 +45,7 @@ type Info struct {
 	VolatileCache bool // the device forgets unflushed writes at a power cut
 	FUA           bool // the device itself makes single writes durable; else the kernel flushes
 	ReadOnly      bool
+	Node          int      // of the machine's memory that is near; -1: not known
 	Partition     bool     // a partition of a disk
 	Partitions    []string // names of the partitions of a whole disk
 	Model         string   // may be empty
@@ -79,7 +80,7 @@ func (h host) stat(path string) (Info, id, error) {
 
 // identify describes the device or file with this inode.
 func (h host) identify(path string, st *unix.Stat_t) (Info, id, error) {
-	info := Info{Path: path}
+	info := Info{Path: path, Node: -1}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFBLK:
 		info.Kind, info.Number = BlockDevice, number(st.Rdev)
@@ -126,6 +127,17 @@ func (h host) readQueue(info *Info, dev uint64) {
 	info.VolatileCache = readText(disk, "queue/write_cache") == "write back"
 	info.ReadOnly = readInt(dir, "ro") == 1
 	info.Model = readText(disk, "device/model")
+	info.Node = h.node(disk)
+}
+
+// node returns the NUMA node that a disk's controller is at, or -1.
+func (h host) node(disk string) int {
+	for dir := disk; len(dir) > len(h.sys); dir = filepath.Dir(dir) {
+		if exists(filepath.Join(dir, "numa_node")) {
+			return int(readInt(dir, "numa_node"))
+		}
+	}
+	return -1
 }
 
 // maxBlocks returns how many blocks of 4 KiB fit into one request of the disk with this sysfs

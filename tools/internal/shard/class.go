@@ -89,8 +89,10 @@ func (s *Shard) newClasses() error {
 
 func (s *Shard) closeClasses() error {
 	for i := range s.classes {
-		if err := s.classes[i].mem.Close(); err != nil {
-			return err
+		if mem := s.classes[i].mem; mem != nil { // nil: it could not be had
+			if err := mem.Close(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

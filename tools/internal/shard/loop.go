@@ -70,8 +70,7 @@ type outcome struct {
 }
 
 func newShard(cfg Config, e *engine, id int) *Shard {
-	n := len(cfg.CPUs)
-	cfg.CPUs = cfg.CPUs[n*id/cfg.Shards : n*(id+1)/cfg.Shards]
+	cfg.CPUs = partOf(cfg.CPUs, id, cfg.Shards)
 	if cfg.Shards > 1 {
 		cfg.Memory = max(cfg.Memory/cfg.Shards, minMemory)
 	}
@@ -81,16 +80,19 @@ func newShard(cfg Config, e *engine, id int) *Shard {
 	}
 }
 
+// partOf returns the CPUs that a shard runs on: a part of its own while there are enough, else one.
+func partOf(cpus []int, id, shards int) []int {
+	n := len(cpus)
+	if n >= shards || n == 0 {
+		return cpus[n*id/shards : n*(id+1)/shards]
+	}
+	return cpus[id%n : id%n+1]
+}
+
 // launch starts the thread.
 func (s *Shard) launch() error {
-	if err := s.newClasses(); err != nil {
-		return err
-	}
 	go s.thread()
-	if err := <-s.started; err != nil {
-		return errors.Join(err, s.closeClasses())
-	}
-	return nil
+	return <-s.started
 }
 
 // thread is the loop's goroutine. The OS thread it is on must not end while a device lives, and
@@ -120,7 +122,7 @@ func (s *Shard) thread() {
 	}
 }
 
-// open makes what belongs to the thread.
+// open makes what belongs to the thread, its memory near the CPUs that it runs on.
 func (s *Shard) open() error {
 	if len(s.cfg.CPUs) > 0 {
 		var set unix.CPUSet
@@ -131,13 +133,15 @@ func (s *Shard) open() error {
 			return fmt.Errorf("run on CPUs %v: %w", s.cfg.CPUs, err)
 		}
 	}
-	var err error
-	s.ring, err = uring.New(uring.Options{Entries: ringEntries, Iovecs: ringIovecs})
+	err := s.newClasses()
+	if err == nil {
+		s.ring, err = uring.New(uring.Options{Entries: ringEntries, Iovecs: ringIovecs})
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, s.closeClasses())
 	}
 	if s.waker, err = uring.NewWaker(s.ring, 0); err != nil {
-		return errors.Join(err, s.ring.Close())
+		return errors.Join(err, s.ring.Close(), s.closeClasses())
 	}
 	s.waker.Arm()
 	s.mail.waker = s.waker

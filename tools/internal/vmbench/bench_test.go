@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 	role := map[string]func() error{
 		"merge": inMachine(measureMerge), "restart": inMachine(measureRestart),
 		"depth": inMachine(measureDepth), "trace": inMachine(measureTrace),
+		"cost": inMachine(measureCost), "fifty": inMachine(measureFifty),
 	}[os.Getenv(roleEnv)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -93,20 +94,19 @@ func buildProgram(b *testing.B) string {
 	return path
 }
 
-// inVM runs a role in a machine and returns its report.
-func inVM(b *testing.B, role, program string, drives ...vm.Drive) *Report {
+// inVM runs a role in a machine, which may have more than is usual, and returns its report.
+func inVM(b *testing.B, role, program string, cfg vm.Config) *Report {
 	b.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
 	share := b.TempDir()
-	res, err := vm.Run(context.Background(), vm.Config{
-		Kernel: os.Getenv("UNBLEND_VM_KERNEL"), Files: []string{self, program}, Share: share,
-		Drives: drives, Timeout: machineTime, Counted: os.Getenv("UNBLEND_COUNTED") != "",
-		Env:     []string{roleEnv + "=" + role, pairsEnv + "=" + os.Getenv(pairsEnv)},
-		Command: "exec /vm/" + filepath.Base(self), Log: os.Stderr,
-	})
+	cfg.Kernel, cfg.Files, cfg.Share = os.Getenv("UNBLEND_VM_KERNEL"), []string{self, program}, share
+	cfg.Timeout, cfg.Counted, cfg.Log = machineTime, os.Getenv("UNBLEND_COUNTED") != "", os.Stderr
+	cfg.Env = []string{roleEnv + "=" + role, pairsEnv + "=" + os.Getenv(pairsEnv)}
+	cfg.Command = "exec /vm/" + filepath.Base(self)
+	res, err := vm.Run(context.Background(), cfg)
 	if err != nil || res.Status != 0 {
 		b.Fatalf("status %d, %v: %s", res.Status, err, res.Output)
 	}
@@ -143,10 +143,15 @@ func publish(b *testing.B, name string, r *Report) {
 	}
 }
 
+// unit names a ratio as a benchmark's unit.
+func (x Ratio) unit() string {
+	return strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("%s/%s", x.Target, x.To))
+}
+
 // BenchmarkMerge writes to four volumes at once. It takes minutes and runs once, whatever b.N says.
 func BenchmarkMerge(b *testing.B) {
 	need(b)
-	r := inVM(b, "merge", buildProgram(b))
+	r := inVM(b, "merge", buildProgram(b), vm.Config{})
 	publish(b, "merge", r)
 	b.ReportMetric(r.Four.PerLogWrite, "guest-writes/log-write")
 	b.ReportMetric(100*r.Four.Sequential, "%sequential")
@@ -156,7 +161,7 @@ func BenchmarkMerge(b *testing.B) {
 // BenchmarkTrace compares guests' writes with and without a trace of them.
 func BenchmarkTrace(b *testing.B) {
 	need(b)
-	r := inVM(b, "trace", buildProgram(b))
+	r := inVM(b, "trace", buildProgram(b), vm.Config{})
 	publish(b, "trace", r)
 	for _, x := range r.Ratios {
 		b.ReportMetric(x.Median, fmt.Sprintf("traced/untraced-qd%d", x.Depth))
@@ -167,13 +172,40 @@ func BenchmarkTrace(b *testing.B) {
 // on clones, and of dm-thin.
 func BenchmarkSnapshots(b *testing.B) {
 	need(b)
-	r := inVM(b, "depth", buildProgram(b))
+	r := inVM(b, "depth", buildProgram(b), vm.Config{})
 	publish(b, "snapshots", r)
 	for _, x := range r.Ratios {
-		unit := strings.NewReplacer(" ", "-", ",", "").Replace(fmt.Sprintf("%s/%s", x.Target, x.To))
-		b.ReportMetric(x.Median, unit)
+		b.ReportMetric(x.Median, x.unit())
 	}
 	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
+}
+
+// BenchmarkCost compares what a write takes of the processors: with one shard and with two, of the kernel's
+// loop and of qcow2. Where the clock counts instructions, the machine has one processor: two that are
+// busy at once would both be charged for each other's.
+func BenchmarkCost(b *testing.B) {
+	need(b)
+	cfg := vm.Config{}
+	if os.Getenv("UNBLEND_COUNTED") != "" {
+		cfg.CPUs = 1
+	}
+	r := inVM(b, "cost", buildProgram(b), cfg)
+	publish(b, "cost", r)
+	for _, x := range costRatios(r.Costs) {
+		b.ReportMetric(x.Median, x.unit())
+	}
+}
+
+// BenchmarkFifty writes to fifty volumes at once for a minute, and asks the daemon what that took.
+func BenchmarkFifty(b *testing.B) {
+	need(b)
+	r := inVM(b, "fifty", buildProgram(b), vm.Config{Memory: "6G"})
+	publish(b, "fifty", r)
+	b.ReportMetric(float64(r.PeakRSS)/1e6, "MB-peak")
+	b.ReportMetric(r.Fifty.Allocations, "allocs/write")
+	if most := int64(maxFiftyRSS); r.PeakRSS > most {
+		b.Errorf("the daemon had %d bytes in memory, at most %d are allowed", r.PeakRSS, most)
+	}
 }
 
 // BenchmarkRestart measures starts on a full default log, natively and in a machine. It writes 5 GB
@@ -199,7 +231,7 @@ func BenchmarkRestart(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	r := inVM(b, "restart", program, vm.Drive{Name: "pool", Path: image})
+	r := inVM(b, "restart", program, vm.Config{Drives: []vm.Drive{{Name: "pool", Path: image}}})
 	r.Restart = append(native, r.Restart...)
 	publish(b, "restart", r)
 	for _, where := range []*Restart{&r.Restart[0], &r.Restart[len(r.Restart)-1]} {

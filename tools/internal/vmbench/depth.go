@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,11 +78,9 @@ func measureDepth(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
-	b := &depthBed{ctx: ctx, prog: operate.Program{Path: "/vm/unblend", Dir: dir}, pairs: pairs}
-	if s := os.Getenv(pairsEnv); s != "" {
-		if b.pairs, err = strconv.Atoi(s); err != nil {
-			return fmt.Errorf("%s: %w", pairsEnv, err)
-		}
+	b := &depthBed{ctx: ctx, prog: operate.Program{Path: "/vm/unblend", Dir: dir}}
+	if b.pairs, err = pairsWanted(); err != nil {
+		return err
 	}
 	if err := b.prepare(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,19 @@ const (
 	fourTime  = 15 * time.Second
 	fourDepth = 32
 )
+
+// pairsWanted returns how many pairs of runs there are to be.
+func pairsWanted() (int, error) {
+	s := os.Getenv(pairsEnv)
+	if s == "" {
+		return pairs, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", pairsEnv, err)
+	}
+	return n, nil
+}
 
 // measureMerge writes to several volumes at once.
 func measureMerge(ctx context.Context, r *Report) error {

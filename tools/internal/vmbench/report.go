@@ -21,6 +21,8 @@ type Report struct {
 	Runs    []Run     `json:"runs,omitempty"`
 	Ratios  []Ratio   `json:"ratios,omitempty"`
 	Four    *Four     `json:"four_volumes,omitempty"`
+	Costs   []Cost    `json:"costs,omitempty"`
+	Fifty   *Fifty    `json:"fifty_volumes,omitempty"`
 	PeakRSS int64     `json:"daemon_peak_rss,omitempty"` // bytes, over all of the above
 	Restart []Restart `json:"restart,omitempty"`
 }
@@ -155,6 +157,13 @@ func (r *Report) String() string {
 			"%d guest writes in %d log writes, %.1f in each; %.1f %% of the log writes begin where "+
 			"the one before them ended.\n", f.Depth, f.IOPS, f.GuestWrites, f.LogWrites,
 			f.PerLogWrite, 100*f.Sequential)
+	}
+	if len(r.Costs) > 0 {
+		b.WriteString("\nFour volumes, 4 KiB random writes: processor time of each write, in microseconds, " +
+			"medians\n\n" + costTable(r.Costs))
+	}
+	if r.Fifty != nil {
+		b.WriteString("\n" + r.Fifty.String())
 	}
 	if r.PeakRSS > 0 {
 		fmt.Fprintf(&b, "\nPeak memory of the daemon: %.1f MB.\n", float64(r.PeakRSS)/1e6)

@@ -3,9 +3,7 @@ package vmbench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strconv"
 
 	"unblend/tools/internal/bench"
 	"unblend/tools/internal/control"
@@ -19,12 +17,9 @@ const (
 
 // measureTrace compares writes while trace blend counts with writes while it does not.
 func measureTrace(ctx context.Context, r *Report) error {
-	n := pairs
-	if s := os.Getenv(pairsEnv); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			return fmt.Errorf("%s: %w", pairsEnv, err)
-		}
+	n, err := pairsWanted()
+	if err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("/run", "bench-")
 	if err != nil {
