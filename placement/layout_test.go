@@ -13,8 +13,12 @@ func TestSegmentsFitTheLog(t *testing.T) {
 		blocks   uint32 // of a segment
 		segments uint32
 	}{
-		{64 << 20, 256, 8}, {100 << 20, 256, 12}, {512 << 20, 1024, 16}, {1 << 30, 2048, 16},
-		{2 << 30, 4096, 16}, {1 << 40, 4096, 256},
+		{64 << 20, 256, 8},
+		{100 << 20, 256, 12},
+		{512 << 20, 1024, 16},
+		{1 << 30, 2048, 16},
+		{2 << 30, 4096, 16},
+		{1 << 40, 4096, 256},
 	} {
 		l, err := plan([log.Devs]int64{c.device, c.device}, true, FormatConfig{})
 		if err != nil || l.SegmentBlocks != c.blocks || l.Segments != c.segments {
