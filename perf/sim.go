@@ -27,6 +27,7 @@ type SimConfig struct {
 	FastSize       int64 // bytes
 	CapacitySize   int64
 	LogSize        int64 // bytes; 0: the default
+	SegmentSize    int64 // of the log, bytes; 0: the default
 	Options        placement.Options
 }
 
@@ -46,7 +47,9 @@ func NewSim(cfg SimConfig) (*Sim, error) {
 	}
 	s.opt.Wall = func() int64 { return 0 }
 	s.disks = placement.Disks{s.Fast.Sync(), s.Cap.Sync()}
-	err := placement.Format(s.disks, placement.FormatConfig{LogSize: cfg.LogSize, Rand: s.opt.Rand})
+	err := placement.Format(s.disks, placement.FormatConfig{
+		LogSize: cfg.LogSize, SegmentBlocks: uint32(cfg.SegmentSize / log.BlockSize), Rand: s.opt.Rand,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,8 @@ type target struct {
 func newTarget(cfg Config) (*target, error) {
 	model := simdisk.UltrastarHC580()
 	if cfg.Size <= 0 || cfg.Size%log.BlockSize != 0 || cfg.Size > model.Capacity {
-		return nil, fmt.Errorf("hard disk of %d bytes: want a multiple of %d, at most %d", cfg.Size, log.BlockSize,
-			model.Capacity)
+		return nil, fmt.Errorf("hard disk of %d bytes: want a multiple of %d, at most %d", cfg.Size,
+			log.BlockSize, model.Capacity)
 	}
 	t := &target{cfg: cfg, world: simdisk.NewWorld(1), begun: time.Now()}
 	t.disk = t.world.NewDisk(simdisk.Config{
