@@ -137,7 +137,7 @@ bench:
 bench-full:
 	$(BENCH) full
 
-## bench-parts: snapshots in depth, restart, the cost of tracing, writes per log write (an hour)
+## bench-parts: snapshots in depth, restart, the cost of tracing, writes per log write, hard disks (two hours)
 bench-parts:
 	.ci/deps test
 	go test ./tools/internal/vmbench -run '^$$' -bench . -timeout 4h
