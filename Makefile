@@ -137,7 +137,7 @@ bench:
 bench-full:
 	$(BENCH) full
 
-## bench-parts: snapshots in depth, restart, tracing, writes per log write, processor time, memory (an hour)
+## bench-parts: snapshots in depth, restart, tracing, processor time, memory, hard disks (two hours)
 bench-parts:
 	.ci/deps test && .ci/deps bench
 	go test ./tools/internal/vmbench -run '^$$' -bench . -timeout 4h

@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -10,24 +11,33 @@ import (
 	"unblend/placement"
 )
 
-// guestsSetup is a host whose data is on a hard disk: volumes, fully written, with a log of a twelfth of
-// them.
+// guestsSetup is a host whose data is on a hard disk: volumes, fully written.
 type guestsSetup struct {
 	volumes int
 	size    int64 // of each, bytes
 	batch   int   // blocks destaged at a time
+	logSize int64 // bytes; 0: a twelfth of the volumes
 }
 
 func (g guestsSetup) all() int64 { return int64(g.volumes) * g.size }
 
-// log returns the size of the log in bytes: at least eight segments.
-func (g guestsSetup) log() int64 { return max(g.all()/12>>24<<24, 128<<20) }
+// log returns the size of the log in bytes: at least eight segments unless it is given.
+func (g guestsSetup) log() int64 {
+	if g.logSize > 0 {
+		return g.logSize
+	}
+	return max(g.all()/12>>24<<24, 128<<20)
+}
 
 // TestGuestsOnHardDisks measures, in virtual time, what guests that write 4 KiB at random get of a pool
 // on hard disks, and of one whose log is on flash, beside what they get of one such disk at the same
 // depth and contract: durable when acknowledged. Without -long there are few of them, and the distances
 // that heads move are short.
 func TestGuestsOnHardDisks(t *testing.T) {
+	if *guests != "" {
+		askedGuests(t).measure(t, "hard disk", simdisk.UltrastarHC580(), 4)
+		return
+	}
 	g := guestsSetup{volumes: 8, size: 64 << 20, batch: 4096}
 	if *long {
 		g = guestsSetup{volumes: 50, size: 1 << 30, batch: *batch}
@@ -37,15 +47,20 @@ func TestGuestsOnHardDisks(t *testing.T) {
 	g.measure(t, "flash", simdisk.P3700(), 4)
 }
 
+// askedGuests returns the setup that a flag asks for.
+func askedGuests(t *testing.T) (g guestsSetup) {
+	t.Helper()
+	if _, err := fmt.Sscanf(*guests, "%dx%d+%d", &g.volumes, &g.size, &g.logSize); err != nil {
+		t.Fatalf("-guests=%s: want VOLUMESxMIB+MIB, as in 8x128+256: %v", *guests, err)
+	}
+	g.size, g.logSize = g.size<<20, g.logSize<<20
+	return g
+}
+
 // measure measures with a log on a kind of device, and so many requests of each volume under way.
 func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, depth int) {
 	bare := bareDisk(g.all(), g.volumes*depth)
-	s, err := NewSim(SimConfig{
-		Fast: fast, Capacity: simdisk.UltrastarHC580(),
-		FastSize: g.log() + 4<<30, CapacitySize: g.all() + g.all()/4 + 4<<30, LogSize: g.log(),
-		Options: placement.Options{BatchBlocks: g.batch},
-	})
-	must(t, err)
+	s := g.pool(t, fast)
 	vols, err := s.Create(g.volumes, g.size)
 	must(t, err)
 	for _, v := range vols {
@@ -59,7 +74,7 @@ func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, dep
 	before := s.Pool.Status().Stats
 	sustained := s.randomWrites(t, vols, depth, 2*logBlocks, nil)
 	var reads []int64
-	beside := s.randomWrites(t, vols, depth, logBlocks/2, &reads)
+	beside := s.randomWrites(t, vols, depth, logBlocks, &reads)
 	run := meanRun(before, s.Pool.Status().Stats)
 	t.Logf("%d volumes of %d MiB, depth %d each, log of %d MiB on %s: one disk %.0f writes/s; the pool %.0f "+
 		"while the log has room (%.0f times), %.0f over two logs with destage (%.1f times); destaged runs of "+
@@ -69,6 +84,39 @@ func (g guestsSetup) measure(t *testing.T, kind string, fast simdisk.Timing, dep
 	if first < bare {
 		t.Errorf("depth %d: the pool takes less than one disk", depth)
 	}
+	s.drain(t)
+	alone := g.alone(t, fast)
+	var rates []float64 // of reading volumes from end to end, parts of that of one alone
+	for _, v := range vols {
+		rates = append(rates, s.stream(t, v, placement.Read)/alone)
+	}
+	t.Logf("after the load and its destage the volumes are read from end to end at %.2f to %.2f (median %.2f) "+
+		"of the %.0f MB/s of one that was written so, alone", slices.Min(rates), slices.Max(rates),
+		slices.Sorted(slices.Values(rates))[len(rates)/2], alone)
+}
+
+// alone returns the rate in MB/s at which a volume is read from end to end that was written so and
+// destaged, in a pool that has no other.
+func (g guestsSetup) alone(t *testing.T, fast simdisk.Timing) float64 {
+	t.Helper()
+	s := g.pool(t, fast)
+	vols, err := s.Create(1, g.size)
+	must(t, err)
+	s.fill(t, vols[0])
+	s.drain(t)
+	return s.stream(t, vols[0], placement.Read)
+}
+
+// pool returns a pool with a log on a kind of device and room for the volumes.
+func (g guestsSetup) pool(t *testing.T, fast simdisk.Timing) *Sim {
+	t.Helper()
+	s, err := NewSim(SimConfig{
+		Fast: fast, Capacity: simdisk.UltrastarHC580(),
+		FastSize: g.log() + 4<<30, CapacitySize: g.all() + g.all()/4 + 4<<30, LogSize: g.log(),
+		SegmentSize: min(g.logSize/16, 16<<20), Options: placement.Options{BatchBlocks: g.batch},
+	})
+	must(t, err)
+	return s
 }
 
 // bareDisk returns how many random durable writes of 4 KiB one disk does per second, of which depth are

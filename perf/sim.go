@@ -27,6 +27,7 @@ type SimConfig struct {
 	FastSize       int64 // bytes
 	CapacitySize   int64 // 0: the fast disk is all there is
 	LogSize        int64 // bytes; 0: the default
+	SegmentSize    int64 // of the log, bytes; 0: the default
 	Options        placement.Options
 }
 
@@ -58,7 +59,9 @@ func NewSim(cfg SimConfig) (*Sim, error) {
 	if s.Cap != s.Fast {
 		s.disks[log.Capacity] = s.Cap.Sync()
 	}
-	err := placement.Format(s.disks, placement.FormatConfig{LogSize: cfg.LogSize, Rand: s.opt.Rand})
+	err := placement.Format(s.disks, placement.FormatConfig{
+		LogSize: cfg.LogSize, SegmentBlocks: uint32(cfg.SegmentSize / log.BlockSize), Rand: s.opt.Rand,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (s *Server) open() (err error) {
 func (s *Server) loop() {
 	var out [64]uring.CQE
 	for !s.queue.Drained() {
-		if err := s.ring.SubmitAndWait(1, -1); err != nil && !errors.Is(err, uring.ErrBusy) {
+		if err := s.ring.SubmitAndWait(1, s.tick()); err != nil && !errors.Is(err, uring.ErrBusy) {
 			panic(fmt.Sprintf("device %d: %v", s.info.ID, err))
 		}
 		for _, cqe := range out[:s.ring.Reap(out[:])] {
@@ -178,6 +178,14 @@ func (s *Server) loop() {
 		}
 		s.resumeWaiting()
 	}
+}
+
+// tick lets a Timed target do what is due and returns how long to wait.
+func (s *Server) tick() time.Duration {
+	if t, ok := s.target.(Timed); ok {
+		return t.Tick()
+	}
+	return -1
 }
 
 // begin hands a request to the target, or queues it until there is memory.

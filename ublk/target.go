@@ -2,6 +2,7 @@ package ublk
 
 import (
 	"syscall"
+	"time"
 
 	"unblend/uring"
 )
@@ -16,6 +17,14 @@ type Target interface {
 	// Resume continues a request with the result of the operation that the target submitted on
 	// the ring with the request's UserData; a request has one such operation under way at most.
 	Resume(r *Request, res int32)
+}
+
+// Timed is a Target that has things to do at times of its own, not only when the ring brings something.
+type Timed interface {
+	Target
+	// Tick does what is due and returns how long the server may wait for the ring until it is called
+	// again; negative: for as long as nothing comes. It is called before each wait.
+	Tick() time.Duration
 }
 
 // Request is a request that a Target serves, from Begin until Done.

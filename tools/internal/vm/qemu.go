@@ -16,7 +16,9 @@ var startScript []byte
 
 // arguments returns QEMU's arguments for a machine whose files lie in dir.
 func (cfg Config) arguments(k Kernel, dir string) []string {
-	cpu := "max,-cx16" // 6.12 double-faults in its allocator on the cmpxchg16b of QEMU 7.2
+	// 6.12 double-faults in its allocator on the cmpxchg16b of QEMU 7.2. With "erms" the kernel copies by
+	// rep movsb, which is emulated byte by byte: copies then take three times as long.
+	cpu := "max,-cx16,-erms"
 	if cfg.SVM {
 		cpu += ",+svm"
 	}

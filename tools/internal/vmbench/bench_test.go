@@ -1,6 +1,7 @@
 package vmbench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 		"merge": inMachine(measureMerge), "restart": inMachine(measureRestart),
 		"depth": inMachine(measureDepth), "trace": inMachine(measureTrace),
 		"cost": inMachine(measureCost), "fifty": inMachine(measureFifty),
+		"harddisk": inMachine(measureHardDisk),
 	}[os.Getenv(roleEnv)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -86,10 +88,15 @@ func need(b *testing.B) {
 // buildProgram returns the path of the program, built anew.
 func buildProgram(b *testing.B) string {
 	b.Helper()
-	path := filepath.Join(b.TempDir(), "unblend")
-	if out, err := exec.Command("go", "build", "-o", path, "unblend/tools/unblend").
-		CombinedOutput(); err != nil {
-		b.Fatalf("build the program: %v\n%s", err, out)
+	return build(b, "unblend/tools/unblend")
+}
+
+// build builds a command's package and returns the path of what was built.
+func build(b *testing.B, pkg string) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), filepath.Base(pkg))
+	if out, err := exec.Command("go", "build", "-o", path, pkg).CombinedOutput(); err != nil {
+		b.Fatalf("build %s: %v\n%s", pkg, err, out)
 	}
 	return path
 }
@@ -102,10 +109,13 @@ func inVM(b *testing.B, role, program string, cfg vm.Config) *Report {
 		b.Fatal(err)
 	}
 	share := b.TempDir()
-	cfg.Kernel, cfg.Files, cfg.Share = os.Getenv("UNBLEND_VM_KERNEL"), []string{self, program}, share
-	cfg.Timeout, cfg.Counted, cfg.Log = machineTime, os.Getenv("UNBLEND_COUNTED") != "", os.Stderr
-	cfg.Env = []string{roleEnv + "=" + role, pairsEnv + "=" + os.Getenv(pairsEnv)}
-	cfg.Command = "exec /vm/" + filepath.Base(self)
+	cfg.Kernel, cfg.Files, cfg.Share = os.Getenv("UNBLEND_VM_KERNEL"), append(cfg.Files, self, program), share
+	cfg.Counted = cfg.Counted || os.Getenv("UNBLEND_COUNTED") != ""
+	cfg.Timeout, cfg.Log, cfg.Command = machineTime, os.Stderr, "exec /vm/"+filepath.Base(self)
+	for _, name := range []string{pairsEnv, guestsEnv} {
+		cfg.Env = append(cfg.Env, name+"="+os.Getenv(name))
+	}
+	cfg.Env = append(cfg.Env, roleEnv+"="+role)
 	res, err := vm.Run(context.Background(), cfg)
 	if err != nil || res.Status != 0 {
 		b.Fatalf("status %d, %v: %s", res.Status, err, res.Output)
@@ -206,6 +216,40 @@ func BenchmarkFifty(b *testing.B) {
 	if most := int64(maxFiftyRSS); r.PeakRSS > most {
 		b.Errorf("the daemon had %d bytes in memory, at most %d are allowed", r.PeakRSS, most)
 	}
+}
+
+// BenchmarkHardDisk compares a pool on modelled hard disks with one of them, in real time and in virtual
+// time. The machine's clock counts instructions: else a busy host would make slow disks.
+func BenchmarkHardDisk(b *testing.B) {
+	need(b)
+	r := inVM(b, "harddisk", buildProgram(b), vm.Config{
+		Files: []string{build(b, "unblend/tools/internal/harddisk/harddiskd")}, Counted: true,
+	})
+	r.HardDisk.Virtual = virtualGuests(b)
+	publish(b, "harddisk", r)
+	h := r.HardDisk
+	b.ReportMetric(h.Room/h.Bare, "room/disk")
+	b.ReportMetric(h.Sustained/h.Bare, "sustained/disk")
+	b.ReportMetric(h.Streams[0], "read-after/before")
+}
+
+// virtualGuests returns what package perf says of the same pool in virtual time.
+func virtualGuests(b *testing.B) string {
+	b.Helper()
+	guests := cmp.Or(os.Getenv(guestsEnv), defaultGuests)
+	out, err := exec.Command("go", "test", "unblend/perf", "-count=1", "-v", "-timeout=2h",
+		"-run=^TestGuestsOnHardDisks$", "-args", "-guests="+guests).CombinedOutput()
+	if err != nil {
+		b.Fatalf("the same in virtual time: %v\n%s", err, out)
+	}
+	var said []string
+	for line := range strings.Lines(string(out)) {
+		if _, text, ok := strings.Cut(line, "_test.go:"); ok {
+			_, text, _ = strings.Cut(text, ": ")
+			said = append(said, strings.TrimSpace(text))
+		}
+	}
+	return strings.Join(said, "\n")
 }
 
 // BenchmarkRestart measures starts on a full default log, natively and in a machine. It writes 5 GB

@@ -11,7 +11,9 @@
 //   - fifty volumes at once with small and large requests: the daemon's memory, what its garbage
 //     collector does, and what it allocates for a write;
 //   - the daemon's peak memory;
-//   - how long a daemon takes from its start to its first answer when the log is full.
+//   - how long a daemon takes from its start to its first answer when the log is full;
+//   - the modelled hard disk (package harddisk) beside what is published of it, a pool on two of them
+//     beside one, and the same pool in virtual time.
 //
 // Emulated processors are slow, and system calls on them slower than the rest: ratios of one run
 // can be compared, absolute figures cannot.
@@ -19,6 +21,7 @@
 //	go test ./tools/internal/vmbench -run '^$' -bench . -timeout 1h
 //
 // UNBLEND_COUNTED=1 has time counted in instructions, for a host that is busy (BenchmarkCost).
-// UNBLEND_VM_KERNEL chooses the kernel, UNBLEND_PAIRS how many pairs of runs there are;
+// UNBLEND_VM_KERNEL chooses the kernel, UNBLEND_PAIRS how many pairs of snapshot runs there are,
+// UNBLEND_GUESTS=8x128+256 how many volumes of how many MiB are on hard disks, with a log of how many;
 // UNBLEND_BENCH_OUT names a directory that gets the results as JSON and as a table.
 package vmbench

@@ -25,6 +25,8 @@ type Report struct {
 	Fifty   *Fifty    `json:"fifty_volumes,omitempty"`
 	PeakRSS int64     `json:"daemon_peak_rss,omitempty"` // bytes, over all of the above
 	Restart []Restart `json:"restart,omitempty"`
+
+	HardDisk *HardDisk `json:"hard_disk,omitempty"`
 }
 
 // Target is something that takes writes, or reads.
@@ -175,6 +177,9 @@ func (r *Report) String() string {
 			fmt.Fprintf(&b, ", ready after %.2f s", s.Ready)
 		}
 		b.WriteString("\n")
+	}
+	if r.HardDisk != nil {
+		b.WriteString("\n" + r.HardDisk.String())
 	}
 	return b.String()
 }

@@ -78,14 +78,14 @@ var program = sync.OnceValues(func() (string, error) {
 	if programDir, err = os.MkdirTemp("", "unblend-vmtest-"); err != nil {
 		return "", err
 	}
-	return build("unblend")
+	return build("unblend", "unblend/tools/unblend")
 })
 
-// build builds the program under a name, with more flags, and returns its path.
-func build(name string, flags ...string) (string, error) {
+// build builds a command's package under a name, with more flags, and returns its path.
+func build(name, pkg string, flags ...string) (string, error) {
 	path := filepath.Join(programDir, name)
 	args := append([]string{"build", "-o", path}, flags...)
-	cmd := exec.Command("go", append(args, "unblend/tools/unblend")...)
+	cmd := exec.Command("go", append(args, pkg)...)
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
 }

@@ -36,7 +36,8 @@ func TestUpgrade(t *testing.T) {
 	if !inGuest() {
 		cfg := machine(t, "")
 		// -ldflags replaces what the environment says of it.
-		next, err := build("unblend-next", "-ldflags=-checklinkname=0 -X main.version="+nextVersion)
+		next, err := build("unblend-next", "unblend/tools/unblend",
+			"-ldflags=-checklinkname=0 -X main.version="+nextVersion)
 		if err != nil {
 			t.Fatalf("build the program once more: %v", err)
 		}

@@ -63,6 +63,7 @@ func parse(args []string, stderr io.Writer) (options, []string, error) {
 	f.DurationVar(&o.cfg.Timeout, "t", vm.DefaultTimeout, "time limit")
 	f.StringVar(&o.cfg.Share, "rw", "", "host directory, writable in the guest at /rw")
 	f.BoolVar(&o.cfg.SVM, "svm", false, "emulate AMD virtualization: modprobe kvm-amd")
+	f.BoolVar(&o.cfg.Counted, "counted", false, "the guest's clock counts instructions")
 	f.StringVar(&o.cfg.Append, "append", "", "words for the kernel's command line")
 	f.StringVar(&o.pkg, "test", "", "run the tests of this Go package, built on the host")
 	add := func(to *[]string) func(string) error {
