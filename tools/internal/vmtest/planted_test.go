@@ -14,7 +14,7 @@ import (
 func TestPlantedReplay(t *testing.T) {
 	if !inGuest() {
 		cfg := machine(t, "")
-		bin, err := build("unblend-planted", "-tags=plant")
+		bin, err := build("unblend-planted", "unblend/tools/unblend", "-tags=plant")
 		if err != nil {
 			t.Fatalf("build the program with planted bugs: %v", err)
 		}
