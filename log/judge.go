@@ -9,12 +9,12 @@ import "fmt"
 func (c *cursor) judge(reason string) (tail bool, err error) {
 	if c.isHead() {
 		p := c.prove()
-		durable, last := p.durable, p.seq
-		if reason == "" && durable <= c.seq {
+		durable, last, from := p.durable, p.seq, c.from(reason)
+		if reason == "" && durable < from {
 			durable = c.survey.behind(&c.link().hdr, c.seq)
 			last = max(last, durable)
 		}
-		if durable <= c.seq || last < c.rec.par.ReplayStart {
+		if durable < from || last < c.rec.par.ReplayStart {
 			return true, nil // what is below the replay start hides nothing if nothing else follows
 		}
 	}
@@ -23,6 +23,16 @@ func (c *cursor) judge(reason string) (tail bool, err error) {
 	}
 	return false, c.rec.corrupt(c.loc(c.at), "record header",
 		fmt.Sprintf("record %d of lane %d, which was durable", c.number, c.link().hdr.lane), reason)
+}
+
+// from returns the sequence number of the record at hand, or if its header is not valid the lowest that
+// it can have. A lane that is durable up to less was so before the record came: what it had then may be
+// in segments that are free by now.
+func (c *cursor) from(reason string) uint64 {
+	if reason == "" {
+		return c.hdr.seq
+	}
+	return max(c.seq+1, c.link().hdr.base)
 }
 
 // prove reads the rest of the head for records and a summary of the segment: they tell how far the

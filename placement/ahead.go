@@ -128,7 +128,7 @@ func byBlock(x, y moving) int {
 func inLog(order []uint32, batch []moving) []uint32 {
 	order = order[:0]
 	for i := range batch {
-		if batch[i].flags == 0 && !batch[i].read {
+		if batch[i].id != noNode && batch[i].flags == 0 && !batch[i].read {
 			order = append(order, uint32(i))
 		}
 	}
