@@ -26,8 +26,8 @@ func (c *cursor) judge(reason string) (tail bool, err error) {
 }
 
 // from returns the sequence number of the record at hand, or if its header is not valid the lowest that
-// it can have. A lane that is durable up to less was so before the record came: what it had then may be
-// in segments that are free by now.
+// it can have. What says that the lane was durable up to less is older than the record, and may be left
+// over in segments that are free by now.
 func (c *cursor) from(reason string) uint64 {
 	if reason == "" {
 		return c.hdr.seq
