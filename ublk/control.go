@@ -220,9 +220,8 @@ func (t *ctrlThread) loop() {
 	t.end()
 }
 
-// patience is how long the thread sleeps. While a command is under way it looks again by itself: on Linux
-// 7.3 some restarts of a daemon took 30 s, which is how long a command may take before it is cancelled,
-// and no command had failed. So its end may not have woken the thread, and the cancellation did.
+// patience is how long the thread sleeps. While a command is under way it looks again by itself, as the
+// threads that serve devices do: should a wake-up get lost, a command is late and not cancelled.
 func (t *ctrlThread) patience() time.Duration {
 	for _, cmd := range t.slots {
 		if cmd != nil {
