@@ -122,18 +122,24 @@ func (g guestsSetup) pool(t *testing.T, fast simdisk.Timing) *Sim {
 // bareDisk returns how many random durable writes of 4 KiB one disk does per second, of which depth are
 // under way, over n bytes.
 func bareDisk(n int64, depth int) float64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	return rawRate(simdisk.UltrastarHC580(), n, depth, log.BlockSize, func(int) int64 {
+		return rng.Int64N(n/log.BlockSize) * log.BlockSize
+	})
+}
+
+// rawRate returns how many durable writes of size bytes a disk of n bytes does per second, of which depth
+// are under way. place says where the i-th goes.
+func rawRate(timing simdisk.Timing, n int64, depth, size int, place func(i int) int64) float64 {
 	const total = 4000
 	w := simdisk.NewWorld(1)
-	d := w.NewDisk(simdisk.Config{Name: "disk", Size: n, Timing: simdisk.UltrastarHC580()})
-	rng := rand.New(rand.NewPCG(1, 2))
-	mem := simdisk.Buffer(log.BlockSize)
+	d := w.NewDisk(simdisk.Config{Name: "disk", Size: n, Timing: timing})
+	mem := simdisk.Buffer(size)
 	begun, ended := 0, 0
 	var start func()
 	start = func() {
+		op := &log.Op{Kind: log.Write, FUA: true, Off: place(begun), Bufs: [][]byte{mem}}
 		begun++
-		op := &log.Op{
-			Kind: log.Write, FUA: true, Off: rng.Int64N(n/log.BlockSize) * log.BlockSize, Bufs: [][]byte{mem},
-		}
 		d.Submit(op, func(log.Token, int32) {
 			if ended++; begun < total+depth {
 				start()

@@ -40,27 +40,9 @@ func TestSustainedSequentialWrites(t *testing.T) {
 
 // rawSequential returns MB/s of durable writes.
 func rawSequential(timing simdisk.Timing) float64 {
-	const total = 4000
-	w := simdisk.NewWorld(1)
-	d := w.NewDisk(simdisk.Config{Name: "disk", Size: 16 << 30, Timing: timing})
-	mem := simdisk.Buffer(pieceSize)
-	begun, ended := 0, 0
-	var start func()
-	start = func() {
-		op := &log.Op{Kind: log.Write, FUA: true, Off: int64(begun) * pieceSize, Bufs: [][]byte{mem}}
-		begun++
-		d.Submit(op, func(log.Token, int32) {
-			if ended++; begun < total {
-				start()
-			}
-		})
-	}
-	for range pieceDepth {
-		start()
-	}
-	for ended < total && w.Step() {
-	}
-	return total * pieceSize / 1e6 / (float64(w.Now()) / 1e9)
+	return pieceSize / 1e6 * rawRate(timing, 16<<30, pieceDepth, pieceSize, func(i int) int64 {
+		return int64(i) * pieceSize
+	})
 }
 
 // sequentialPool returns MB/s of the second half of a volume four times as large as the log.
