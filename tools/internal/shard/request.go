@@ -31,12 +31,12 @@ type answer struct {
 
 // arrived takes a request from a guest.
 func (s *Shard) arrived(d *device, io ublk.IO) {
-	first := d.ios[io.Tag].Len == 0
-	d.ios[io.Tag] = io
-	if first && io.Op == ublk.Write && planted("replayed-write-not-done") {
+	if planted("replayed-write-not-done") && io.Op == ublk.Write && d.ios[io.Tag].Len == 0 {
+		d.ios[io.Tag] = io
 		s.commit(answer{d, io.Tag, int32(io.Len)})
 		return
 	}
+	d.ios[io.Tag] = io
 	h := &d.shares[writing]
 	if io.Op == ublk.Read {
 		h = &d.shares[reading]
