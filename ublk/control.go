@@ -23,7 +23,6 @@ const (
 	ctrlSlots   = 32   // commands under way at once; more wait
 	ctrlBufSize = 1024 // holds a mask of 8192 CPUs, the largest buffer of any command
 	cancelGrace = time.Second
-	lookAgain   = time.Second // how long the thread sleeps at most while a command is under way
 
 	wakeData   = 1 << 63 // user_data of the waker
 	cancelData = 1 << 62 // user_data of a cancellation, whose outcome does not matter
@@ -210,7 +209,7 @@ func (t *ctrlThread) init() (err error) {
 func (t *ctrlThread) loop() {
 	var out [2 * ctrlSlots]uring.CQE
 	for t.take() {
-		if err := t.ring.SubmitAndWait(1, t.patience()); err != nil && !errors.Is(err, uring.ErrBusy) {
+		if err := t.ring.SubmitAndWait(1, -1); err != nil && !errors.Is(err, uring.ErrBusy) {
 			break
 		}
 		for _, cqe := range out[:t.ring.Reap(out[:])] {
@@ -218,17 +217,6 @@ func (t *ctrlThread) loop() {
 		}
 	}
 	t.end()
-}
-
-// patience is how long the thread sleeps. While a command is under way it looks again by itself, as the
-// threads that serve devices do: should a wake-up get lost, a command is late and not cancelled.
-func (t *ctrlThread) patience() time.Duration {
-	for _, cmd := range t.slots {
-		if cmd != nil {
-			return lookAgain
-		}
-	}
-	return -1
 }
 
 // take moves what other goroutines queued into the ring; it returns false after Close.
