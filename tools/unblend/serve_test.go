@@ -190,7 +190,7 @@ func lesserThanRoot(t *testing.T, pid int) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
 			set, _ := strconv.ParseUint(value, 16, 64)
 			switch name {
-			case "CapPrm", "CapEff", "CapBnd":
+			case "CapPrm", "CapEff", "CapInh", "CapAmb":
 				if os.Getuid() == 0 && set&^most != 0 {
 					t.Errorf("%s: %s is %#x", path, name, set)
 				}
