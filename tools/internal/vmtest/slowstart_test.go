@@ -55,9 +55,11 @@ func kernelReport() string {
 		name, _ := os.ReadFile(filepath.Join(dir, "comm"))
 		stack, _ := os.ReadFile(filepath.Join(dir, "stack"))
 		if matters(string(name), string(stack)) {
-			fmt.Fprintf(&s, "%s %s%s", dir, name, stack)
+			fmt.Fprintf(&s, "%s, %s %s%s", dir, taskState(dir), name, stack)
 		}
 	}
+	// A task that can run and does not, on a CPU that is idle, has missed its interrupt.
+	show(&s, "/proc/uptime", "/proc/loadavg", "/proc/interrupts", "/proc/softirqs")
 	show(&s, "/sys/kernel/debug/block/ublkb*/hctx0/busy", "/sys/kernel/debug/block/ublkb*/requeue_list")
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
@@ -66,6 +68,16 @@ func kernelReport() string {
 		}
 	}
 	return s.String()
+}
+
+// taskState tells whether a task can run (R) and the CPU that it is on, by fields 3 and 39 of its stat.
+func taskState(dir string) string {
+	b, _ := os.ReadFile(filepath.Join(dir, "stat"))
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) < 37 {
+		return "gone"
+	}
+	return fmt.Sprintf("state %s, CPU %s,", f[0], f[36])
 }
 
 // matters says of a task, by its name and stack, whether it is a daemon's or does work for one.
