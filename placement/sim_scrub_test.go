@@ -75,16 +75,7 @@ func (s *sim) scrubDone(c *simControl) error {
 func (s *sim) badCopies() func(yield func(place, Entry) bool) {
 	return func(yield func(place, Entry) bool) {
 		mem := simdisk.Buffer(log.BlockSize)
-		var entries []Entry
-		if s.p.catalogue.root == s.p.root.Catalogue {
-			entries = append(entries, s.p.root.Catalogue)
-		}
-		for _, n := range s.p.order {
-			if n.root == n.rec.Root {
-				entries = append(entries, n.root)
-			}
-		}
-		for _, e := range entries {
+		for _, e := range s.roots() {
 			for home := log.Dev(0); e.Flags&FlagMapped != 0 && home < log.Devs; home++ {
 				at := s.pageAt(home, e)
 				if !s.damaged[at] {
@@ -131,6 +122,19 @@ func (s *sim) watchScrub() error {
 	return nil
 }
 
+// roots returns where the trees begin which the durable root has and the next one will have.
+func (s *sim) roots() (entries []Entry) {
+	if s.p.catalogue.root == s.p.root.Catalogue {
+		entries = append(entries, s.p.root.Catalogue)
+	}
+	for _, n := range s.p.order {
+		if n.root == n.rec.Root {
+			entries = append(entries, n.root)
+		}
+	}
+	return entries
+}
+
 // injured reports whether all that a scrub has found was damaged.
 func (s *sim) injured(st *ScrubStatus) bool {
 	if st.BadBlocks+st.BadCopies == 0 {
@@ -159,20 +163,19 @@ func (s *sim) scrubAtRest() error {
 		s.damaged[place{log.Capacity, int64(victim) * log.BlockSize}] = true
 		s.disks[log.Capacity].Flip(int64(victim)*log.BlockSize, s.rng.IntN(log.BlockSize*8))
 	}
-	copies := len(maps.Collect(s.badCopies())) // from earlier on
-	if copies == 0 {
+	bad := maps.Collect(s.badCopies()) // from earlier on
+	if len(bad) == 0 {
 		s.damagePage(s.rng.Uint64())
-		copies = len(maps.Collect(s.badCopies()))
+		bad = maps.Collect(s.badCopies())
 	}
-	root, known := s.p.root.Generation, int(s.p.stats.PageDamage)
+	known := int(s.p.stats.PageDamage)
 	if err := s.scrubAll(); err != nil {
 		return err
 	}
-	// Reads may have found one before the scrub did, and a checkpoint takes the pages' places.
-	copies -= int(s.p.stats.PageDamage) - known - int(s.p.back.scrub.BadCopies)
-	if s.p.root.Generation != root {
-		copies = 0
-	}
+	// What a checkpoint has moved, or a removal has taken apart meanwhile, a scrub need not have seen; and
+	// reads may have found a copy before it did.
+	maps.DeleteFunc(bad, func(_ place, e Entry) bool { return !slices.Contains(s.roots(), e) })
+	copies := len(bad) - (int(s.p.stats.PageDamage) - known - int(s.p.back.scrub.BadCopies))
 	st := &s.p.back.scrub
 	switch {
 	case found && !slices.ContainsFunc(st.Found, func(e BlockError) bool { return e.Address == victim }):
