@@ -98,6 +98,10 @@ func (p *Pool) remove(n *node) {
 		p.touch(child)
 		p.reshape()
 	}
+	if parent.midway() { // what the walker has passed over is counted there, and n has freed it
+		parent.rec.Owned += n.rec.Owned
+		p.touch(parent)
+	}
 	n.root, n.levels, n.floor = Entry{}, 0, 0
 	n.rec.Flags = NodeExists | NodeHidden | NodeGone
 	n.rec.Cursor, n.rec.Mapped, n.rec.Owned, n.rec.Over = 0, 0, 0, 0

@@ -447,3 +447,27 @@ func TestFamilyWalkBesideWrites(t *testing.T) {
 	r.expect(v, 30*leafBlocks, 2, 0)
 	r.expect(v, 58*leafBlocks+1, 1, 0)
 }
+
+// While a removed snapshot is merged into the volume, the volume is emptied and removed, too: what the walker
+// has passed was freed by the volume, and counts as the snapshot's no more.
+func TestFamilyRemovedBesideAWalk(t *testing.T) {
+	r := newRig(t, 96<<20)
+	empty := r.p.blocks.available()
+	v, h := r.halfWalked(60, 30)
+	r.discard(v, 0, 60<<20)
+	r.must(&Control{Op: Drain})
+	r.must(&Control{Op: RemoveVolume, Name: "a"})
+	if !h.gone() || h.rec.Cursor == 0 || h.rec.Cursor > 50*leafBlocks {
+		t.Fatalf("the snapshot's walk stands at block %d", h.rec.Cursor)
+	}
+	if want := int64(2 * (60 - h.rec.Cursor/leafBlocks)); h.rec.Owned != want {
+		t.Errorf("%d blocks count as the snapshot's, %d are left", h.rec.Owned, want)
+	}
+	h.fresh--
+	r.next(func() bool { return !r.p.back.walking() })
+	r.must(&Control{Op: Checkpoint})
+	r.check()
+	if free := r.p.blocks.available(); free != empty {
+		t.Errorf("%d blocks are free, %d were", free, empty)
+	}
+}
