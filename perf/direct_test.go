@@ -15,18 +15,7 @@ func TestDirectWrites(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a measurement, ten seconds long")
 	}
-	flash, disk := simdisk.P3700(), simdisk.UltrastarHC580()
-	for _, c := range []struct {
-		name      string
-		fast, cap simdisk.Timing // cap nil: one device
-		raw       simdisk.Timing
-	}{
-		{"one flash device", flash, nil, flash},
-		{"two flash devices", flash, flash, flash},
-		{"one hard disk", disk, nil, disk},
-		{"two hard disks", disk, disk, disk},
-		{"log on flash, data on a hard disk", flash, disk, disk},
-	} {
+	for _, c := range longWriters {
 		for _, w := range []struct{ size, depth int }{{64 << 10, 64}, {pieceSize, pieceDepth}, {pieceSize, 1}} {
 			raw := rawRate(c.raw, 16<<30, w.depth, w.size, func(i int) int64 { return int64(i) * int64(w.size) })
 			direct := newDirect(c.fast, c.cap, w.size).rate(w.depth)

@@ -14,22 +14,24 @@ const (
 	pieceDepth = 4 << 20 / pieceSize
 )
 
+// longWriters are the devices that long writes go to, and the one that bounds them.
+var longWriters = []struct {
+	name      string
+	fast, cap simdisk.Timing // cap nil: one device
+	raw       simdisk.Timing
+}{
+	{"one flash device", simdisk.P3700(), nil, simdisk.P3700()},
+	{"two flash devices", simdisk.P3700(), simdisk.P3700(), simdisk.P3700()},
+	{"one hard disk", simdisk.UltrastarHC580(), nil, simdisk.UltrastarHC580()},
+	{"two hard disks", simdisk.UltrastarHC580(), simdisk.UltrastarHC580(), simdisk.UltrastarHC580()},
+	{"log on flash, data on a hard disk", simdisk.P3700(), simdisk.UltrastarHC580(), simdisk.UltrastarHC580()},
+}
+
 // TestSustainedSequentialWrites measures, in virtual time, what a guest gets that writes 1 MiB after
 // the other for longer than the log lasts: of the raw device, of a pool on one such device, which it
 // writes twice and reads once, and of a pool with devices of their own for log and data.
 func TestSustainedSequentialWrites(t *testing.T) {
-	flash, disk := simdisk.P3700(), simdisk.UltrastarHC580()
-	for _, c := range []struct {
-		name      string
-		fast, cap simdisk.Timing // cap nil: one device
-		raw       simdisk.Timing
-	}{
-		{"one flash device", flash, nil, flash},
-		{"two flash devices", flash, flash, flash},
-		{"one hard disk", disk, nil, disk},
-		{"two hard disks", disk, disk, disk},
-		{"log on flash, data on a hard disk", flash, disk, disk},
-	} {
+	for _, c := range longWriters {
 		raw, pool := rawSequential(c.raw), sequentialPool(t, c.fast, c.cap)
 		t.Logf("%s: the raw device takes %.0f MB/s, the pool %.0f: %.2f", c.name, raw, pool, pool/raw)
 		if pool < raw/10 {
