@@ -171,15 +171,24 @@ func (s *sim) damagePage(at uint64) {
 }
 
 // damageRoot damages one copy of the newest root, after a crash that did not come while that was
-// being written: the other copy is good.
+// being written, if the other copy is good.
 func (s *sim) damageRoot(at uint64) {
-	if s.p.back.phase == writeRoot {
+	home := log.Dev(at % uint64(log.Devs))
+	if s.p.back.phase == writeRoot || !s.hasRoot(1-home) {
 		return
 	}
-	home := log.Dev(at % uint64(log.Devs))
 	off := rootOffset(&s.p.label, home, s.p.root.Generation)
 	s.disks[home].Flip(off, int(at>>8%(log.BlockSize*8)))
 	s.trace("the %s device's copy of root %d is damaged", home, s.p.root.Generation)
+}
+
+// hasRoot reports whether a home has the newest root: its write may have gone astray.
+func (s *sim) hasRoot(home log.Dev) bool {
+	mem := simdisk.Buffer(log.BlockSize)
+	off := rootOffset(&s.p.label, home, s.p.root.Generation)
+	s.disks[home].Peek(mem, off)
+	r, err := DecodeRoot(mem, s.p.label.Pool, home, off)
+	return err == nil && r.Generation == s.p.root.Generation
 }
 
 // pageAt returns where a copy of a metadata page lies.

@@ -178,7 +178,8 @@ func (s *sim) scrubAtRest() error {
 	copies := len(bad) - (int(s.p.stats.PageDamage) - known - int(s.p.back.scrub.BadCopies))
 	st := &s.p.back.scrub
 	switch {
-	case found && !slices.ContainsFunc(st.Found, func(e BlockError) bool { return e.Address == victim }):
+	case found && st.BadBlocks <= scrubFound &&
+		!slices.ContainsFunc(st.Found, func(e BlockError) bool { return e.Address == victim }):
 		return fmt.Errorf("block %d is damaged, a scrub has found %+v", victim, st.ScrubStatus)
 	case !s.injured(&st.ScrubStatus), st.Err != nil, st.Repaired != st.BadCopies, int(st.BadCopies) < copies:
 		return fmt.Errorf("%d copies are damaged, a scrub has found %+v", copies, st.ScrubStatus)
