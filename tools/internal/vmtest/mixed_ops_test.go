@@ -272,11 +272,7 @@ func (m *mixed) fill() {
 	defer cancel()
 	w, ended := load.NewWriter(disk, 4, load.Sequential(disk.Size(), 256<<10), 1), make(chan error, 1)
 	go func() { ended <- w.Run(ctx, 0) }()
-	m.eventually("the pool is full", 5*mixedWithin, func() bool {
-		time.Sleep(200 * time.Millisecond)
-		st := m.status()
-		return st.Space.Free-st.Space.Promised < st.Space.Size/16 && st.Log.Stalled > 0
-	})
+	m.awaitFull(w)
 	cancel()
 	full := time.Since(begin)
 	m.do("rm", "spare")
@@ -294,6 +290,23 @@ func (m *mixed) fill() {
 	m.well()
 	m.Logf("full with %d MiB after %v, well again after %v", w.Stats().Bytes>>20,
 		full.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+}
+
+// awaitFull waits until the pool is full and writers wait: for as long as one of them gets on.
+func (m *mixed) awaitFull(w *load.Writer) {
+	m.Helper()
+	var st control.Status
+	for written, since := uint64(0), time.Now(); time.Since(since) < mixedWithin; {
+		if n := w.Stats().Bytes; n != written {
+			written, since = n, time.Now()
+		}
+		st = m.status()
+		if st.Space.Free-st.Space.Promised < st.Space.Size/16 && st.Log.Stalled > 0 {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	m.Fatalf("the writer that is to fill the pool stands still: %+v, %+v, %q", st.Space, st.Log, st.Warnings)
 }
 
 // well waits until nobody complains of the pool any more.
