@@ -208,8 +208,8 @@ func (s *sim) excusedProblem(pr Problem) bool {
 			return true
 		}
 	}
-	for at := range s.damaged { // of the disk's own error
-		if pr.Structure == "data" && strings.Contains(pr.Err.Error(), fmt.Sprintf(" at %d:", at.off)) {
+	for at := range s.damaged { // what a cut has made unreadable, where a write was that went astray
+		if pr.Structure != "log" && strings.Contains(pr.Err.Error(), fmt.Sprintf(" at %d:", at.off)) {
 			return true
 		}
 	}
