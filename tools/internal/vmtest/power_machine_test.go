@@ -107,6 +107,11 @@ func cutMachine(t *testing.T, cfg vm.Config, srv *faultdisk.Server, i int) int {
 		t.Fatal(err)
 	}
 	m.Kill()
+	// Of the cut before; that the machine was killed is no error.
+	res, _ := m.Wait()
+	if err := cfg.Output.(*guestOutput).record(res.Kernel, false); err != nil {
+		t.Error(err)
+	}
 	srv.Heal()
 	srv.On()
 	sectors := 0
@@ -224,6 +229,9 @@ func (c *cutter) verifyMachine(n int) {
 	if all.wrong > 0 || all.torn > 0 {
 		c.g.Fatal(strings.Join(all.first, "\n"))
 	}
+	c.g.figures("power cuts of a machine", figures{
+		"cuts": 1, "acknowledged": acks, "lost": all.lost, "sectors": all.sectors, "wrong": all.wrong,
+	})
 }
 
 // wholeTo returns up to which length, in bytes, the kernel passes a write on as one request.
