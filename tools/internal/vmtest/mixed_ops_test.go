@@ -262,7 +262,9 @@ func (m *mixed) longest() float64 {
 // and what was written is verified.
 func (m *mixed) fill() {
 	begin := time.Now()
-	size := m.status().Space.Size // more than there is room for, whatever comes free meanwhile
+	// More than there is room for beside the others, which write meanwhile, and no more: pages are promised
+	// to a large volume as if all of it changed.
+	size := m.status().Space.Free >> 20 << 20
 	m.create("spare", fmt.Sprintf("%dM", spareMiB))
 	m.sh(fmt.Sprintf("dd if=/dev/urandom of=/dev/unblend/spare bs=1M count=%d oflag=direct "+
 		"iflag=fullblock status=none", spareMiB))
