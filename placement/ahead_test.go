@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"unblend/log"
@@ -49,6 +51,62 @@ func TestReadAhead(t *testing.T) {
 		r.expect(v, i, want, 0)
 	}
 	r.check()
+}
+
+// A version that was read ahead is known by where it lies in the log. When its segment has been freed,
+// and the same block written again, to the same place, that is another version.
+func TestReadAheadFromAFreedSegment(t *testing.T) {
+	r := newRig(t, 64<<20)
+	r.restart(func(o *Options) { o.BatchBlocks, o.Low, o.High, o.Idle = 64, 1, 999, 1<<50 })
+	v := r.create("v", 8<<20)
+	const blocks, never = 600, 1001
+	r.p.opt.Low = never // nothing is destaged
+	r.fill(v, 0, blocks, 1)
+	r.p.opt.Low = 1
+	b := &r.p.back
+	old := func(m moving) bool { return m.read && m.block > 0 && m.loc%64 > 32 }
+	r.next(func() bool { return slices.ContainsFunc(b.ahead.batch, old) })
+	r.p.opt.Low = never
+	r.next(func() bool { return b.phase == backIdle })
+	m := b.ahead.batch[slices.IndexFunc(b.ahead.batch, old)]
+	r.overwriteUntil(v, blocks, m)
+	if len(b.ahead.batch) == 0 {
+		t.Fatal("what was read ahead has been destaged too early")
+	}
+	r.must(&Control{Op: Drain})
+	for i := range int64(blocks) {
+		r.expect(v, i, 2, 0)
+	}
+	r.check()
+}
+
+// overwriteUntil overwrites the first blocks of v, round and round with checkpoints between, until block
+// m.block lies at m.loc of the log.
+func (r *rig) overwriteUntil(v *Volume, blocks int64, m moving) {
+	r.t.Helper()
+	at := uint32(0) // of the last block written
+	for i := range 100 * blocks {
+		block, n := i%blocks, int64(1)
+		left := m.loc - at
+		if left == 2 || left == 3 { // the first block behind the next record's header, or the second
+			block, n = int64(m.block), int64(left)-1
+		}
+		q := &Request{
+			Kind: Write, Vol: v, Off: (block - n + 1) * log.BlockSize, Len: n * log.BlockSize,
+			Buf: aligned(bytes.Repeat([]byte{2}, int(n)*log.BlockSize)),
+		}
+		if r.do(q); q.Err != 0 {
+			r.t.Fatalf("write: %v", q.Err)
+		}
+		d, _ := r.p.index.get(v.node.line.id, v.node.rec.ID, uint64(block))
+		if at = d.loc; at == m.loc && uint64(block) == m.block {
+			return
+		}
+		if i%128 == 0 {
+			r.must(&Control{Op: Checkpoint})
+		}
+	}
+	r.t.Fatalf("block %d never came to %d", m.block, m.loc)
 }
 
 // A pool on one hard disk does not read ahead.
